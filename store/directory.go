@@ -1,0 +1,261 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Role is what a user may do in the account.
+type Role string
+
+// The four roles. Owner and Admin act on the whole account; the other two on
+// the servers listed with the user.
+const (
+	Owner        Role = "owner"
+	Admin        Role = "admin"
+	ServerAdmin  Role = "server-admin"
+	ServerViewer Role = "server-viewer"
+)
+
+// DeliveryType tells whether a server's mail may leave.
+type DeliveryType string
+
+// A Sandbox server captures every message, whatever its streams say.
+const (
+	Live    DeliveryType = "live"
+	Sandbox DeliveryType = "sandbox"
+)
+
+// StreamKind is the sort of mail that a stream carries.
+type StreamKind string
+
+// Only transactional and broadcast streams are outbound: they alone take
+// submissions and SMTP tokens.
+const (
+	Transactional StreamKind = "transactional"
+	Broadcast     StreamKind = "broadcast"
+	Inbound       StreamKind = "inbound"
+)
+
+// StreamMode is what happens to the mail of an outbound stream.
+type StreamMode string
+
+const (
+	// ModeLive sends to the recipients by the stream's route.
+	ModeLive StreamMode = "live"
+	// ModeCapture keeps the message; nothing leaves.
+	ModeCapture StreamMode = "capture"
+	// ModeRedirect sends every message to Stream.RedirectTo instead.
+	ModeRedirect StreamMode = "redirect"
+)
+
+// TLSMode is how a route secures its connection.
+type TLSMode string
+
+const (
+	// TLSOpportunistic uses STARTTLS where offered, without verification (RFC 7435).
+	TLSOpportunistic TLSMode = "opportunistic"
+	// TLSStartTLS demands STARTTLS and a certificate valid for the route's host.
+	TLSStartTLS TLSMode = "starttls"
+	// TLSImplicit speaks TLS from the first byte (RFC 8314) and verifies.
+	TLSImplicit TLSMode = "implicit"
+	// TLSNone never uses TLS.
+	TLSNone TLSMode = "none"
+)
+
+// Route is where a live stream hands its mail over. The zero Route is direct
+// delivery to the recipients' MX hosts.
+type Route struct {
+	Host         string  `json:"host,omitempty"` // smarthost; empty means direct MX
+	Port         int     `json:"port,omitempty"`
+	TLS          TLSMode `json:"tls,omitempty"`      // empty means TLSOpportunistic for MX, TLSStartTLS for a smarthost
+	Username     string  `json:"username,omitempty"` // empty means no AUTH
+	PasswordFile string  `json:"password_file,omitempty"`
+}
+
+// Smarthost tells whether the route names a host of its own.
+func (r Route) Smarthost() bool { return r.Host != "" }
+
+// Account is the organisation. An engine holds exactly one.
+type Account struct {
+	Name    string    `json:"name"`
+	Created time.Time `json:"created"`
+}
+
+// User is a person who may sign in.
+type User struct {
+	ID      int64     `json:"id"`
+	Name    string    `json:"name"`
+	Email   string    `json:"email"`
+	Role    Role      `json:"role"`
+	Servers []int64   `json:"servers,omitempty"` // for the two server roles
+	Created time.Time `json:"created"`
+}
+
+// Server is a project with its own tokens and streams.
+type Server struct {
+	ID           int64        `json:"id"`
+	Name         string       `json:"name"`
+	Color        string       `json:"color,omitempty"`
+	DeliveryType DeliveryType `json:"delivery_type"`
+	SMTPDisabled bool         `json:"smtp_disabled,omitempty"`
+	// VerifiedOnly restricts senders to the account's verified domains and
+	// signatures; otherwise any sender may be used.
+	VerifiedOnly bool      `json:"verified_only,omitempty"`
+	Created      time.Time `json:"created"`
+}
+
+// Stream is one queue of a server, named by the server and its own ID, such as
+// "outbound".
+type Stream struct {
+	Server      int64      `json:"server"`
+	ID          string     `json:"id"`
+	Name        string     `json:"name"`
+	Description string     `json:"description,omitempty"`
+	Kind        StreamKind `json:"kind"`
+	Mode        StreamMode `json:"mode"`
+	RedirectTo  string     `json:"redirect_to,omitempty"`
+	Route       Route      `json:"route"`
+	// Weight is the stream's share in the round robin between streams, 1 to 100;
+	// 0 means 10.
+	Weight int `json:"weight,omitempty"`
+	// Paused stops delivery; submissions are taken and wait.
+	Paused bool `json:"paused,omitempty"`
+	// IntakePaused refuses submissions; what is queued is delivered.
+	IntakePaused bool `json:"intake_paused,omitempty"`
+	// RefuseBareLF refuses messages with bare LF instead of normalising them.
+	RefuseBareLF bool      `json:"refuse_bare_lf,omitempty"`
+	Created      time.Time `json:"created"`
+	Archived     time.Time `json:"archived,omitzero"`
+}
+
+// Outbound tells whether the stream is of a kind that sends.
+func (s Stream) Outbound() bool { return s.Kind == Transactional || s.Kind == Broadcast }
+
+// AccountToken authenticates account endpoints, never SMTP.
+type AccountToken struct {
+	ID      int64     `json:"id"`
+	Name    string    `json:"name"`
+	Hash    Digest    `json:"hash"`   // keyed hash of the lower-case token
+	Sealed  []byte    `json:"sealed"` // the token under the key file
+	Created time.Time `json:"created"`
+}
+
+// ServerToken authenticates a server's endpoints, and SMTP as username and
+// password at once.
+type ServerToken struct {
+	ID      int64     `json:"id"`
+	Server  int64     `json:"server"`
+	Name    string    `json:"name"`
+	Hash    Digest    `json:"hash"`
+	Sealed  []byte    `json:"sealed"`
+	Created time.Time `json:"created"`
+}
+
+// SMTPToken authenticates SMTP for one outbound stream. Its secret is stored as
+// keyed hash only.
+type SMTPToken struct {
+	ID         int64     `json:"id"`
+	Server     int64     `json:"server"`
+	Stream     string    `json:"stream"`
+	Name       string    `json:"name"`
+	AccessKey  string    `json:"access_key"`
+	SecretHash Digest    `json:"secret_hash"`
+	Created    time.Time `json:"created"`
+}
+
+// Digest is a keyed hash with the number of the key that made it.
+type Digest struct {
+	Key uint32   `json:"key"`
+	Sum [32]byte `json:"sum"`
+}
+
+// Domain is a sender domain of the account.
+type Domain struct {
+	ID       int64     `json:"id"`
+	Name     string    `json:"name"` // lower-case A-labels
+	Created  time.Time `json:"created"`
+	Verified time.Time `json:"verified,omitzero"`
+}
+
+// Signature is a single sender address of the account.
+type Signature struct {
+	ID       int64     `json:"id"`
+	Email    string    `json:"email"` // local part as given, domain in lower-case A-labels
+	Name     string    `json:"name,omitempty"`
+	Created  time.Time `json:"created"`
+	Verified time.Time `json:"verified,omitzero"`
+}
+
+// Change is one entry of a Directory transaction: a record to put, or with
+// Delete set, the record to remove. Exactly one of the pointers is set.
+type Change struct {
+	Delete       bool
+	Account      *Account
+	User         *User
+	Server       *Server
+	Stream       *Stream
+	AccountToken *AccountToken
+	ServerToken  *ServerToken
+	SMTPToken    *SMTPToken
+	Domain       *Domain
+	Signature    *Signature
+}
+
+// Directory holds who may do what: account, users, servers, streams, tokens,
+// domains and signatures. It is small, read on every submission and written
+// rarely, so readers get an immutable snapshot.
+type Directory interface {
+	// Snapshot returns the newest state. It never blocks and never fails once
+	// the engine is open.
+	Snapshot() *Snapshot
+	// Change applies all changes or none, if rev is still the newest revision
+	// (else ErrStale), and returns the snapshot that includes them. The rules of
+	// Snapshot.With hold. Later calls of Snapshot in this process return it or a
+	// newer one; other processes see it within a second.
+	Change(ctx context.Context, rev uint64, changes ...Change) (*Snapshot, error)
+	// Changed returns a channel that is closed when a snapshot newer than rev
+	// is available; closed already if it is.
+	Changed(rev uint64) <-chan struct{}
+}
+
+// Update applies the changes that build makes of the newest snapshot, again
+// from the start when another change came first. build must not have effects
+// outside its return values.
+func Update(ctx context.Context, d Directory, build func(*Snapshot) ([]Change, error)) (*Snapshot, error) {
+	for {
+		snap := d.Snapshot()
+		changes, err := build(snap)
+		if err != nil {
+			return nil, err
+		}
+		next, err := d.Change(ctx, snap.Revision, changes...)
+		if !isStale(err) {
+			return next, err
+		}
+	}
+}
+
+// DefaultStreams returns the three streams of a new server.
+func DefaultStreams(server int64, mode StreamMode, now time.Time) []Stream {
+	return []Stream{
+		{Server: server, ID: "outbound", Name: "Default Transactional Stream", Kind: Transactional, Mode: mode, Created: now},
+		{Server: server, ID: "broadcast", Name: "Default Broadcast Stream", Kind: Broadcast, Mode: mode, Created: now},
+		{Server: server, ID: "inbound", Name: "Default Inbound Stream", Kind: Inbound, Created: now},
+	}
+}
+
+func invalid(field, format string, args ...any) error {
+	return fmt.Errorf("%s: %s: %w", field, fmt.Sprintf(format, args...), ErrInvalid)
+}
+
+// ValidStreamID tells whether s can name a stream: 1 to 30 lower-case letters,
+// digits and inner dashes, beginning with a letter.
+func ValidStreamID(s string) bool {
+	if len(s) == 0 || len(s) > 30 || s[0] < 'a' || s[0] > 'z' || strings.HasSuffix(s, "-") {
+		return false
+	}
+	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}

@@ -1,0 +1,163 @@
+package store
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Message is one accepted submission: its envelope, where it belongs and what
+// is shown of it. It never changes after acceptance.
+type Message struct {
+	ID       ID        `json:"id"`
+	Server   int64     `json:"server"`
+	Stream   string    `json:"stream"`
+	Accepted time.Time `json:"accepted"`
+	From     string    `json:"from"` // reverse-path; "" is the null reverse-path
+	UTF8     bool      `json:"utf8,omitempty"`
+	EightBit bool      `json:"eight_bit,omitempty"`
+	Ret      string    `json:"ret,omitempty"`    // RFC 3461 RET: "", FULL or HDRS
+	EnvID    string    `json:"env_id,omitempty"` // RFC 3461 ENVID, decoded
+
+	Size     int64    `json:"size"`      // octets of the body as stored: header and content
+	BodyHash [32]byte `json:"body_hash"` // SHA-256 of those octets
+	Header   Display  `json:"header"`    // what a person sees of it
+
+	Tag        string            `json:"tag,omitempty"`
+	Metadata   map[string]string `json:"metadata,omitempty"`
+	TrackOpens *bool             `json:"track_opens,omitempty"` // nil: the server's setting
+	TrackLinks string            `json:"track_links,omitempty"`
+
+	Credential string     `json:"credential,omitempty"` // kind and number of the token, never a secret
+	Client     netip.Addr `json:"client,omitzero"`
+	Protocol   string     `json:"protocol,omitempty"` // RFC 3848 word, or HTTP
+
+	// Bounce is set for notices that we wrote ourselves; they have the null
+	// reverse-path and never cause another.
+	Bounce bool `json:"bounce,omitempty"`
+	// About is the message that a bounce tells of.
+	About ID `json:"about,omitzero"`
+}
+
+// Display is the part of a header that lists and searches show, decoded and
+// cut to sensible lengths.
+type Display struct {
+	Subject   string   `json:"subject,omitempty"`
+	From      string   `json:"from,omitempty"`
+	To        []string `json:"to,omitempty"`
+	Cc        []string `json:"cc,omitempty"`
+	MessageID string   `json:"message_id,omitempty"`
+}
+
+// State is where a recipient stands.
+type State string
+
+// A recipient begins as Queued and ends in exactly one of the others. Deferred
+// is not a state: it is Queued with a due time in the future. In flight is not a
+// state either: it is Queued with a lease.
+const (
+	Queued     State = "queued"
+	Sent       State = "sent"       // the next hop took responsibility
+	Captured   State = "captured"   // kept by a capture stream or sandbox server
+	Bounced    State = "bounced"    // refused for good by a remote or by us
+	Expired    State = "expired"    // not delivered within the stream's time
+	Cancelled  State = "cancelled"  // deleted by the operator
+	Suppressed State = "suppressed" // on the stream's suppression list
+)
+
+// Final tells whether a recipient in this state is done.
+func (s State) Final() bool { return s != Queued }
+
+// Recipient is one forward-path of a delivery.
+type Recipient struct {
+	Address string `json:"address"`
+	Notify  string `json:"notify,omitempty"` // RFC 3461 NOTIFY, comma separated; "" means not given
+	ORcpt   string `json:"orcpt,omitempty"`  // RFC 3461 ORCPT as type;address, decoded
+	State   State  `json:"state"`
+	Last    Reply  `json:"last,omitzero"` // newest answer about this recipient
+}
+
+// Reply is an answer of a remote host, or in our own words where Host is empty.
+type Reply struct {
+	Code     int       `json:"code,omitempty"` // 0 where no answer came
+	Enhanced [3]int    `json:"enhanced,omitzero"`
+	Text     string    `json:"text,omitempty"`    // ASCII or UTF-8 without control characters, at most 1 KiB
+	Command  string    `json:"command,omitempty"` // phase: connect, ehlo, starttls, auth, mail, rcpt, data, dot
+	Host     string    `json:"host,omitempty"`
+	At       time.Time `json:"at,omitzero"`
+}
+
+// DeliveryID names a delivery: a message and the number of the destination
+// within it, from 0.
+type DeliveryID struct {
+	Message ID  `json:"message"`
+	Part    int `json:"part"`
+}
+
+// Delivery is one message on its way to one destination, with the recipients
+// there: one retry clock, one lease.
+type Delivery struct {
+	ID     DeliveryID `json:"id"`
+	Server int64      `json:"server"`
+	Stream string     `json:"stream"`
+	// Destination is the scheduling key: a domain in lower-case A-labels, or
+	// the smarthost as host:port.
+	Destination string      `json:"destination"`
+	Recipients  []Recipient `json:"recipients"`
+	Attempt     int         `json:"attempt"`          // claims made so far: the fencing number
+	Due         time.Time   `json:"due"`              // not to be claimed before
+	Lease       time.Time   `json:"lease,omitzero"`   // claimed until, zero when not claimed
+	Expires     time.Time   `json:"expires"`          // no attempt begins after it
+	Held        time.Time   `json:"held,omitzero"`    // held by the operator since
+	Delayed     time.Time   `json:"delayed,omitzero"` // when a delay notice went out
+	// Uncertain is set while the newest attempt may have been accepted by a
+	// remote whose answer was lost (RFC 5321 6.1).
+	Uncertain bool `json:"uncertain,omitempty"`
+}
+
+// Done tells whether every recipient is in a final state.
+func (d Delivery) Done() bool {
+	for _, r := range d.Recipients {
+		if !r.State.Final() {
+			return false
+		}
+	}
+	return true
+}
+
+// EventKind says what happened to a message.
+type EventKind string
+
+// The events of a message's timeline.
+const (
+	EventAccepted  EventKind = "accepted"
+	EventSent      EventKind = "sent"
+	EventDeferred  EventKind = "deferred"
+	EventBounced   EventKind = "bounced"
+	EventExpired   EventKind = "expired"
+	EventCaptured  EventKind = "captured"
+	EventHeld      EventKind = "held"
+	EventReleased  EventKind = "released"
+	EventRetried   EventKind = "retried" // by the operator
+	EventCancelled EventKind = "cancelled"
+	EventNotice    EventKind = "notice"    // a bounce or delay notice was queued
+	EventUncertain EventKind = "uncertain" // an answer to the final dot was lost
+)
+
+// Event is one entry of a message's timeline.
+type Event struct {
+	At        time.Time `json:"at"`
+	Kind      EventKind `json:"kind"`
+	Part      int       `json:"part"`
+	Attempt   int       `json:"attempt,omitempty"`
+	Recipient string    `json:"recipient,omitempty"`
+	Reply     Reply     `json:"reply,omitzero"`
+	Detail    string    `json:"detail,omitempty"` // for people: TLS achieved, why a wait, who did it
+	Notice    ID        `json:"notice,omitzero"`  // the message queued by EventNotice
+}
+
+// Record is all that is known of one message.
+type Record struct {
+	Message    Message    `json:"message"`
+	Deliveries []Delivery `json:"deliveries"`
+	Events     []Event    `json:"events"` // oldest first, at most 1,000; the oldest go first
+}

@@ -1,0 +1,157 @@
+package store
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Intake is the way in.
+type Intake interface {
+	// Begin opens a draft. ErrFull when there is no room for new mail.
+	Begin(ctx context.Context) (Draft, error)
+}
+
+// Draft takes one message's octets in order, exactly as they are to leave,
+// with memory bounded whatever their number. It is not safe for concurrent use.
+type Draft interface {
+	io.Writer
+	// Commit makes the message and its deliveries durable, with an accepted
+	// event, and only then returns nil. The engine sets Message.Size and
+	// Message.BodyHash of what was written. ErrExists when the ID is known.
+	// After Commit returned, whatever it returned, the draft is spent.
+	Commit(ctx context.Context, m Message, deliveries []Delivery) error
+	// Discard frees what was written. After Commit it does nothing, so it can
+	// be deferred.
+	Discard()
+}
+
+// Ticket announces a delivery that is or may become due. It carries what
+// scheduling needs and no more: one million fit in memory.
+type Ticket struct {
+	ID          DeliveryID
+	Server      int64
+	Stream      string
+	Destination string
+	Due         time.Time
+	Attempt     int // claims made when the ticket was written
+}
+
+// Claimed is a delivery under lease with its message.
+type Claimed struct {
+	Message  Message
+	Delivery Delivery // Attempt and Lease already raised
+}
+
+// Submission is a ready-made message of our own, such as a bounce.
+type Submission struct {
+	Message    Message
+	Deliveries []Delivery
+	Body       []byte
+}
+
+// Resolution is the result of an attempt: the delivery as it is to be from now
+// on, what happened, and the notices that this causes.
+type Resolution struct {
+	// Delivery replaces the stored one. Its ID and Attempt fence the write; its
+	// Lease is cleared by the engine; its Held is kept as stored, so that a hold
+	// during the attempt survives it.
+	Delivery Delivery
+	Events   []Event
+	// Notices enter the queue in the same transaction.
+	Notices []Submission
+}
+
+// Queue is the way out.
+type Queue interface {
+	// Watch calls fn with a ticket for every delivery that is queued and not
+	// held, those present first and then each that is added, resolved with a new
+	// due time, released, retried, or whose lease was taken (its Due is then the
+	// lease's end). It returns when ctx ends or the engine closes. Tickets are hints: they may
+	// repeat and may be out of date, but a delivery that can be claimed has had
+	// its ticket. fn must not call the engine; it may block without holding
+	// others up.
+	Watch(ctx context.Context, fn func([]Ticket)) error
+	// Claim takes the delivery for one attempt until lease. It fails with
+	// ErrNotFound, ErrNotDue, or ErrStale when attempt is not the stored number.
+	// Durable when it returns: a crash during the attempt cannot repeat it
+	// before the lease ends or the engine was reopened by its only process.
+	Claim(ctx context.Context, id DeliveryID, attempt int, now, lease time.Time) (Claimed, error)
+	// Resolve ends an attempt. ErrStale when another claim was made since.
+	Resolve(ctx context.Context, r Resolution) error
+	// Body opens the octets of a message. Reading checks them: damage gives
+	// ErrDamaged at the latest instead of io.EOF. The caller closes it; until
+	// then retention does not touch it.
+	Body(ctx context.Context, id ID) (io.ReadCloser, error)
+}
+
+// Amendment is what an operator does to queued deliveries.
+type Amendment string
+
+// Hold keeps deliveries from being claimed; an attempt under way ends normally.
+// Release undoes it. Retry makes them due now. Cancel ends the recipients that
+// are still queued; it fails with ErrNotDue while an attempt is under way.
+const (
+	Hold    Amendment = "hold"
+	Release Amendment = "release"
+	Retry   Amendment = "retry"
+	Cancel  Amendment = "cancel"
+)
+
+// Operation is how an operator intervenes.
+type Operation interface {
+	// Amend does a to the unfinished deliveries of the messages, all or none,
+	// with an event naming by, and returns how many deliveries it changed.
+	Amend(ctx context.Context, a Amendment, by string, now time.Time, ids ...ID) (int, error)
+	// Prune forgets finished messages accepted before the time, with their
+	// bodies and events, and returns how many.
+	Prune(ctx context.Context, before time.Time) (int, error)
+}
+
+// Filter selects messages. Zero fields select all.
+type Filter struct {
+	Server      int64
+	Stream      string
+	Destination string
+	Recipient   string // exact, domain without regard to case
+	Sender      string // reverse-path
+	State       State  // any recipient in this state
+	Held        bool   // only messages with a held delivery
+	Queued      bool   // only messages with an unfinished delivery
+	Since       time.Time
+	Until       time.Time
+}
+
+// Lane is the count of one stream's queue towards one destination.
+type Lane struct {
+	Server      int64     `json:"server"`
+	Stream      string    `json:"stream"`
+	Destination string    `json:"destination"`
+	Deliveries  int       `json:"deliveries"`
+	Held        int       `json:"held"`
+	Oldest      time.Time `json:"oldest"`   // acceptance of the oldest
+	NextDue     time.Time `json:"next_due"` // earliest due time of those not held
+}
+
+// History is what happened and what waits.
+type History interface {
+	// Record returns one message with its deliveries and timeline.
+	Record(ctx context.Context, id ID) (Record, error)
+	// List returns up to limit messages that match, newest first, beginning
+	// after the cursor ("" for the start), and the cursor of the next page, ""
+	// at the end. Every write that returned before List was called is seen.
+	List(ctx context.Context, f Filter, cursor string, limit int) ([]Record, string, error)
+	// Lanes counts what is queued, by stream and destination.
+	Lanes(ctx context.Context) ([]Lane, error)
+}
+
+// Store is a whole engine, for wiring and for the conformance suite only.
+type Store interface {
+	Directory
+	Intake
+	Queue
+	Operation
+	History
+	// Close ends the engine. Calls under way end with their result or ErrClosed.
+	Close() error
+}

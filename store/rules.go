@@ -1,0 +1,183 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+)
+
+// The rules of the directory, one function a record. They run inside
+// Snapshot.With, on the state that the earlier changes of the same transaction
+// have made.
+
+func (s *Snapshot) checkUser(u User) error {
+	if u.Email == "" {
+		return invalid("user email", "is empty")
+	}
+	if !slices.Contains([]Role{Owner, Admin, ServerAdmin, ServerViewer}, u.Role) {
+		return invalid("user role", "%q is unknown", u.Role)
+	}
+	for _, id := range u.Servers {
+		if _, ok := s.Servers[id]; !ok {
+			return fmt.Errorf("server %d of user %d: %w", id, u.ID, ErrNotFound)
+		}
+	}
+	return nil
+}
+
+func (s *Snapshot) checkServer(v Server) error {
+	if v.Name == "" || len(v.Name) > 100 {
+		return invalid("server name", "must have 1 to 100 characters")
+	}
+	if v.DeliveryType != Live && v.DeliveryType != Sandbox {
+		return invalid("server delivery type", "%q is neither live nor sandbox", v.DeliveryType)
+	}
+	if old, ok := s.ServerByName(v.Name); ok && old.ID != v.ID {
+		return fmt.Errorf("server name %q: %w", v.Name, ErrExists)
+	}
+	return nil
+}
+
+func (s *Snapshot) checkStream(v Stream) error {
+	if _, ok := s.Servers[v.Server]; !ok {
+		return fmt.Errorf("server %d: %w", v.Server, ErrNotFound)
+	}
+	if !ValidStreamID(v.ID) {
+		return invalid("stream id", "%q: 1 to 30 lower-case letters, digits and inner dashes, beginning with a letter", v.ID)
+	}
+	if v.Weight < 0 || v.Weight > 100 {
+		return invalid("stream weight", "%d is not within 1 to 100", v.Weight)
+	}
+	old, exists := s.Streams[StreamKey{v.Server, v.ID}]
+	if exists && old.Kind != v.Kind {
+		return invalid("stream kind", "cannot be changed")
+	}
+	if !exists && len(s.StreamsOf(v.Server)) >= MaxStreams {
+		return fmt.Errorf("a server has at most %d streams: %w", MaxStreams, ErrLimit)
+	}
+	if v.Kind == Inbound {
+		return nil
+	}
+	return checkOutbound(v)
+}
+
+func checkOutbound(v Stream) error {
+	if !v.Outbound() {
+		return invalid("stream kind", "%q is unknown", v.Kind)
+	}
+	switch v.Mode {
+	case ModeLive, ModeCapture:
+	case ModeRedirect:
+		if v.RedirectTo == "" {
+			return invalid("stream redirect", "mode redirect needs an address")
+		}
+	default:
+		return invalid("stream mode", "%q is none of live, capture, redirect", v.Mode)
+	}
+	return checkRoute(v.Route)
+}
+
+func checkRoute(r Route) error {
+	if !slices.Contains([]TLSMode{"", TLSOpportunistic, TLSStartTLS, TLSImplicit, TLSNone}, r.TLS) {
+		return invalid("route tls", "%q is none of opportunistic, starttls, implicit, none", r.TLS)
+	}
+	if !r.Smarthost() {
+		if r.Port != 0 || r.Username != "" || r.PasswordFile != "" || r.TLS == TLSImplicit {
+			return invalid("route", "port, username, password file and implicit TLS need a smarthost")
+		}
+		return nil
+	}
+	if r.Port < 1 || r.Port > 65535 {
+		return invalid("route port", "%d is not within 1 to 65535", r.Port)
+	}
+	if (r.Username == "") != (r.PasswordFile == "") {
+		return invalid("route", "username and password file go together")
+	}
+	if r.Username != "" && r.TLS == TLSOpportunistic {
+		return invalid("route tls", "a password may not travel over opportunistic TLS; use starttls or implicit")
+	}
+	return nil
+}
+
+func (s *Snapshot) checkAccountToken(t AccountToken) error {
+	for _, o := range s.AccountTokens {
+		if o.ID != t.ID && o.Hash == t.Hash {
+			return fmt.Errorf("account token: %w", ErrExists)
+		}
+	}
+	return nil
+}
+
+func (s *Snapshot) checkServerToken(t ServerToken) error {
+	if _, ok := s.Servers[t.Server]; !ok {
+		return fmt.Errorf("server %d: %w", t.Server, ErrNotFound)
+	}
+	n := 0
+	for _, o := range s.ServerTokens {
+		if o.ID == t.ID {
+			continue
+		}
+		if o.Hash == t.Hash {
+			return fmt.Errorf("server token: %w", ErrExists)
+		}
+		if o.Server == t.Server {
+			n++
+		}
+	}
+	if n >= MaxServerTokens {
+		return fmt.Errorf("a server has at most %d API tokens; revoke one first: %w", MaxServerTokens, ErrLimit)
+	}
+	return nil
+}
+
+func (s *Snapshot) checkSMTPToken(t SMTPToken) error {
+	stream, ok := s.Streams[StreamKey{t.Server, t.Stream}]
+	if !ok {
+		return fmt.Errorf("stream %q: %w", t.Stream, ErrNotFound)
+	}
+	if !stream.Outbound() {
+		return invalid("smtp token", "stream %q is inbound; only outbound streams have SMTP tokens", t.Stream)
+	}
+	if !stream.Archived.IsZero() {
+		return invalid("smtp token", "stream %q is archived", t.Stream)
+	}
+	n := 0
+	for _, o := range s.SMTPTokens {
+		if o.ID == t.ID {
+			continue
+		}
+		if o.AccessKey == t.AccessKey {
+			return fmt.Errorf("access key: %w", ErrExists)
+		}
+		if o.Server == t.Server && o.Stream == t.Stream {
+			n++
+		}
+	}
+	if n >= MaxSMTPTokens {
+		return fmt.Errorf("a stream has at most %d SMTP tokens: %w", MaxSMTPTokens, ErrLimit)
+	}
+	return nil
+}
+
+func (s *Snapshot) checkDomain(d Domain) error {
+	if d.Name == "" {
+		return invalid("domain name", "is empty")
+	}
+	for _, o := range s.Domains {
+		if o.ID != d.ID && o.Name == d.Name {
+			return fmt.Errorf("domain %q: %w", d.Name, ErrExists)
+		}
+	}
+	return nil
+}
+
+func (s *Snapshot) checkSignature(g Signature) error {
+	if g.Email == "" {
+		return invalid("signature email", "is empty")
+	}
+	for _, o := range s.Signatures {
+		if o.ID != g.ID && o.Email == g.Email {
+			return fmt.Errorf("signature %q: %w", g.Email, ErrExists)
+		}
+	}
+	return nil
+}
