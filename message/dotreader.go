@@ -1,6 +1,11 @@
 package message
 
-import "bufio"
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+)
 
 // DotReader reads the content of one DATA command from the wire and removes the dot stuffing (RFC 5321 4.5.2).
 //
@@ -12,18 +17,118 @@ import "bufio"
 // Bytes of the smuggling class do not stop it, so that the caller can find the true end of the data first. They are
 // kept for Fault.
 type DotReader struct {
-	br *bufio.Reader
+	br    *bufio.Reader
+	check lineCheck
+	start bool  // at the start of a line, behind a CRLF; a dot here is stuffing or the terminator
+	cr    bool  // the last octet yielded was a CR
+	fault error // first fault seen on the wire
+	err   error // sticky
 }
 
 // NewDotReader returns a DotReader on br, which stands right behind the line of the DATA command.
-func NewDotReader(br *bufio.Reader) *DotReader { return &DotReader{br: br} }
+func NewDotReader(br *bufio.Reader) *DotReader { return &DotReader{br: br, start: true} }
 
 // Read implements io.Reader. It blocks only while it has nothing to yield.
-func (d *DotReader) Read(p []byte) (int, error) { return 0, nil }
+func (d *DotReader) Read(p []byte) (n int, err error) {
+	for n < len(p) && d.err == nil {
+		if n > 0 && d.br.Buffered() < len(".\r\n") {
+			return n, nil
+		}
+		if d.start && !d.startLine() {
+			break
+		}
+		m := d.text(p[n:])
+		n += m
+	}
+	if n > 0 || len(p) == 0 {
+		return n, nil
+	}
+	return 0, d.err
+}
+
+// startLine takes the stuffed dot at the start of a line, if there is one, and returns false at the terminator or on an
+// error. To know the terminator it looks up to three bytes ahead: data without a terminator is no data, so they must come.
+func (d *DotReader) startLine() bool {
+	b, ok := d.peek(1)
+	if !ok {
+		return false
+	}
+	d.start = false
+	if b[0] != '.' {
+		return true
+	}
+	if b, ok = d.peek(2); ok && b[1] == '\r' {
+		b, ok = d.peek(3)
+	}
+	if !ok {
+		return false
+	}
+	if len(b) == 3 && b[2] == '\n' {
+		d.skip(3)
+		d.err = io.EOF
+		return false
+	}
+	d.inspect(b[:1])
+	d.skip(1)
+	d.cr = false
+	return true
+}
+
+// text copies the rest of the line, and all lines behind it that do not start with a dot and are in the buffer.
+func (d *DotReader) text(p []byte) int {
+	if d.br.Buffered() == 0 {
+		if _, ok := d.peek(1); !ok {
+			return 0
+		}
+	}
+	b, ok := d.peek(min(len(p), d.br.Buffered()))
+	if !ok {
+		return 0
+	}
+	if d.cr && b[0] == '\n' {
+		b, d.start = b[:1], true
+	} else if i := bytes.Index(b, []byte("\r\n.")); i >= 0 {
+		b, d.start = b[:i+2], true
+	} else {
+		d.start = bytes.HasSuffix(b, []byte("\r\n"))
+	}
+	d.cr = b[len(b)-1] == '\r'
+	d.inspect(b)
+	n := copy(p, b)
+	d.skip(n)
+	return n
+}
+
+// inspect looks for faults in wire bytes. The terminator never comes here.
+func (d *DotReader) inspect(b []byte) {
+	if d.fault != nil || d.check.clean(b) {
+		return
+	}
+	for _, c := range b {
+		if d.fault = d.check.step(c); d.fault != nil {
+			return
+		}
+	}
+}
+
+func (d *DotReader) peek(n int) ([]byte, bool) {
+	b, err := d.br.Peek(n)
+	if len(b) == n {
+		return b, true
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	d.err = err
+	return nil, false
+}
+
+// skip consumes what has been peeked, which cannot fail.
+func (d *DotReader) skip(n int) { _, _ = d.br.Discard(n) }
 
 // Fault returns the first fault of the smuggling class that was seen on the wire so far: ErrBareCR, ErrNUL or
-// ErrLoneDot, else nil. It is worth asking after io.EOF, and needed there: after unstuffing CRLF.LF cannot be seen any more.
-func (d *DotReader) Fault() error { return nil }
+// ErrLoneDot, else nil. It has to be asked after io.EOF: once the dots are unstuffed, CRLF.LF can no longer be seen.
+func (d *DotReader) Fault() error { return d.fault }
 
 // Done reports whether the terminator has been consumed.
-func (d *DotReader) Done() bool { return false }
+func (d *DotReader) Done() bool { return errors.Is(d.err, io.EOF) }
