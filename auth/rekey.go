@@ -1,0 +1,166 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+// bind names a record in its seal, so that a sealed token opens nowhere else.
+func bind(kind Kind, id int64) string { return string(kind) + "/" + strconv.FormatInt(id, 10) }
+
+// KeysInUse counts, by key number, the tokens that need a key to be verified or
+// shown.
+func KeysInUse(s *store.Snapshot) map[uint32]int {
+	use := map[uint32]int{}
+	for _, t := range s.ServerTokens {
+		countKeys(use, t.Hash, t.Sealed)
+	}
+	for _, t := range s.AccountTokens {
+		countKeys(use, t.Hash, t.Sealed)
+	}
+	for _, t := range s.SMTPTokens {
+		use[t.SecretHash.Key]++
+	}
+	return use
+}
+
+func countKeys(use map[uint32]int, hash store.Digest, sealed []byte) {
+	use[hash.Key]++
+	if number, ok := sealedKey(sealed); ok && number != hash.Key {
+		use[number]++
+	}
+}
+
+// Check tells whether the key file belongs to the directory: every token can be
+// verified, every sealed one opened. For each key that the file lacks the error
+// holds a *KeyMissingError with the number of tokens that need it; a token that
+// does not open with the right key is store.ErrDamaged.
+func (k *Keyring) Check(s *store.Snapshot) error {
+	var faults []error
+	use := KeysInUse(s)
+	for _, number := range slices.Sorted(maps.Keys(use)) {
+		if !k.has(number) {
+			faults = append(faults, &KeyMissingError{Key: number, Records: use[number]})
+		}
+	}
+	if len(faults) > 0 {
+		return errors.Join(faults...)
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.ServerTokens)) {
+		t := s.ServerTokens[id]
+		faults = append(faults, k.usable(KindServerToken, id, t.Hash, t.Sealed))
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.AccountTokens)) {
+		t := s.AccountTokens[id]
+		faults = append(faults, k.usable(KindAccountToken, id, t.Hash, t.Sealed))
+	}
+	return errors.Join(faults...)
+}
+
+// usable tells whether a sealed token opens and is what its hash says.
+func (k *Keyring) usable(kind Kind, id int64, hash store.Digest, sealed []byte) error {
+	token, err := k.Open(sealed, bind(kind, id))
+	if err != nil {
+		return fmt.Errorf("%s %d: %w", kind, id, err)
+	}
+	if !k.has(hash.Key) {
+		return fmt.Errorf("%s %d: %w", kind, id, &KeyMissingError{Key: hash.Key})
+	}
+	if !k.Matches(hash, token) {
+		return fmt.Errorf("%s %d: hash and token differ: %w", kind, id, store.ErrDamaged)
+	}
+	return nil
+}
+
+// Reset returns the changes that delete every token which this key file cannot
+// verify or open: the way on when the right file is lost for good. Their
+// clients need new tokens. Users, servers and streams stay.
+func (k *Keyring) Reset(s *store.Snapshot) []store.Change {
+	var out []store.Change
+	for _, id := range slices.Sorted(maps.Keys(s.AccountTokens)) {
+		t := s.AccountTokens[id]
+		if k.usable(KindAccountToken, id, t.Hash, t.Sealed) != nil {
+			out = append(out, store.Change{Delete: true, AccountToken: &t})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.ServerTokens)) {
+		t := s.ServerTokens[id]
+		if k.usable(KindServerToken, id, t.Hash, t.Sealed) != nil {
+			out = append(out, store.Change{Delete: true, ServerToken: &t})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.SMTPTokens)) {
+		t := s.SMTPTokens[id]
+		if !k.has(t.SecretHash.Key) {
+			out = append(out, store.Change{Delete: true, SMTPToken: &t})
+		}
+	}
+	return out
+}
+
+// Rekey seals and hashes the server and account tokens with the newest key, all
+// in one transaction, and returns how many it moved. The tokens themselves stay
+// as they are. SMTP tokens keep their key, since their secrets are not known.
+func (k *Keyring) Rekey(ctx context.Context, d store.Directory) (int, error) {
+	changes, err := k.rekeyed(d.Snapshot())
+	if err != nil || len(changes) == 0 {
+		return 0, err
+	}
+	_, err = store.Update(ctx, d, func(s *store.Snapshot) ([]store.Change, error) {
+		changes, err = k.rekeyed(s)
+		return changes, err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("moving tokens to the newest key: %w", err)
+	}
+	return len(changes), nil
+}
+
+func (k *Keyring) rekeyed(s *store.Snapshot) ([]store.Change, error) {
+	var out []store.Change
+	for _, id := range slices.Sorted(maps.Keys(s.ServerTokens)) {
+		t := s.ServerTokens[id]
+		moved, err := k.move(KindServerToken, id, &t.Hash, &t.Sealed)
+		if err != nil {
+			return nil, err
+		}
+		if moved {
+			out = append(out, store.Change{ServerToken: &t})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.AccountTokens)) {
+		t := s.AccountTokens[id]
+		moved, err := k.move(KindAccountToken, id, &t.Hash, &t.Sealed)
+		if err != nil {
+			return nil, err
+		}
+		if moved {
+			out = append(out, store.Change{AccountToken: &t})
+		}
+	}
+	return out, nil
+}
+
+// move replaces hash and seal of a token by those of the newest key, and tells
+// whether it had to.
+func (k *Keyring) move(kind Kind, id int64, hash *store.Digest, sealed *[]byte) (bool, error) {
+	newest := k.set.Load().newest().number
+	if number, ok := sealedKey(*sealed); ok && number == newest && hash.Key == newest {
+		return false, nil
+	}
+	if err := k.usable(kind, id, *hash, *sealed); err != nil {
+		return false, err
+	}
+	token, err := k.Open(*sealed, bind(kind, id))
+	if err != nil {
+		return false, fmt.Errorf("%s %d: %w", kind, id, err)
+	}
+	*hash, *sealed = k.Digest(token), k.Seal(token, bind(kind, id))
+	return true, nil
+}
