@@ -1,0 +1,402 @@
+package journal
+
+import (
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"time"
+)
+
+// closingRoom is kept free behind the frames of every group: for its commit
+// frame, and for the mark that Close or a rotation may write after it.
+const closingRoom = 2 * commitFrameSize
+
+// commitLoop is the committer: the only goroutine that writes frames. It ends
+// when the queue is closed and empty.
+func (j *Journal) commitLoop() {
+	for {
+		batch := j.queue.take(j.opts.MaxBatchBytes)
+		if len(batch) == 0 {
+			return
+		}
+		for len(batch) > 0 {
+			batch = j.commitSome(batch)
+		}
+	}
+}
+
+// commitSome commits the first requests that fit into one segment together
+// and returns the others.
+func (j *Journal) commitSome(batch []*request) []*request {
+	if err := j.w.ready(j, batch[0].need); err != nil {
+		finish(batch, err)
+		return nil
+	}
+	n := j.w.fit(batch)
+	if some := j.refuseLost(batch[:n]); len(some) > 0 {
+		j.w.commit(j, some)
+	}
+	return batch[n:]
+}
+
+// finish answers requests with err, which is nil when they succeeded.
+func finish(reqs []*request, err error) {
+	for _, r := range reqs {
+		r.err = err
+		close(r.done)
+	}
+}
+
+// refuseLost answers the requests that name a record which is not staged, and
+// returns the others. It runs after a rotation, which may have lost some.
+func (j *Journal) refuseLost(reqs []*request) []*request {
+	var lost, good []*request
+	j.mu.Lock()
+	for _, r := range reqs {
+		if j.allStaged(r.deps) {
+			good = append(good, r)
+		} else {
+			lost = append(lost, r)
+		}
+	}
+	j.mu.Unlock()
+	finish(lost, ErrStaged)
+	return good
+}
+
+// allStaged reports whether every ref is staged. The caller holds mu.
+func (j *Journal) allStaged(refs []Ref) bool {
+	for _, ref := range refs {
+		s := j.find(ref.Segment)
+		if s == nil {
+			return false
+		}
+		if n, ok := s.staged[ref.Offset]; !ok || n != ref.Length {
+			return false
+		}
+	}
+	return true
+}
+
+// Discard tells the journal that staged records will not be committed. Refs
+// that are not staged are ignored.
+func (j *Journal) Discard(refs ...Ref) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.unstage(refs)
+}
+
+// unstage forgets that refs are staged. The caller holds mu.
+func (j *Journal) unstage(refs []Ref) {
+	for _, ref := range refs {
+		if s := j.find(ref.Segment); s != nil {
+			delete(s.staged, ref.Offset)
+		}
+	}
+}
+
+// writer is the committer's place in the active segment.
+type writer struct {
+	seg    *segment // pinned; nil when a segment must be opened first
+	off    int64    // where the next frame goes; what is buffered lies before it
+	limit  int64    // no frame ends behind it
+	group  group    // what was written since the last commit frame
+	proven bool     // the last commit frame was a mark, or there was none yet
+	asked  bool     // spares were asked for while writing this segment
+
+	buf     []byte
+	flushed int64 // file offset of buf's first byte
+}
+
+// ready makes room for a request of need bytes, in a new segment if necessary.
+func (w *writer) ready(j *Journal, need int64) error {
+	if w.seg != nil && w.off+need+closingRoom <= w.limit {
+		return nil
+	}
+	if w.seg != nil {
+		w.sealOff(j)
+	}
+	return w.open(j)
+}
+
+// fit returns how many of the requests go into the active segment as one group.
+func (w *writer) fit(batch []*request) int {
+	end := w.off + closingRoom
+	for i, r := range batch {
+		if end += r.need; end > w.limit {
+			return i
+		}
+	}
+	return len(batch)
+}
+
+// commit writes a group and answers its requests: staged ones when they are
+// written, the others when they are durable.
+func (w *writer) commit(j *Journal, reqs []*request) {
+	off, grp := w.off, w.group
+	commitOff, err := w.write(j.opts.MaxBatchBytes, reqs)
+	if err != nil {
+		if isNoSpace(err) { // nothing was promised: the next group overwrites the remains
+			w.off, w.group, w.buf = off, grp, w.buf[:0]
+			finish(reqs, fmt.Errorf("%w: %w", ErrNoSpace, err))
+			return
+		}
+		w.poison(j, commitOff, err)
+		finish(reqs, fmt.Errorf("%w: %w", ErrSync, err))
+		return
+	}
+	appends := w.answerStaged(j, reqs)
+	if len(appends) == 0 {
+		return
+	}
+	if err := w.seg.file.Datasync(); err != nil {
+		w.poison(j, commitOff, err)
+		finish(appends, syncError(err))
+		return
+	}
+	w.publish(j, appends)
+	finish(appends, nil)
+}
+
+// syncError makes the error for a failed sync, which may be for want of space.
+func syncError(err error) error {
+	if isNoSpace(err) {
+		return fmt.Errorf("%w: %w: %w", ErrSync, ErrNoSpace, err)
+	}
+	return fmt.Errorf("%w: %w", ErrSync, err)
+}
+
+// answerStaged registers and answers the staged requests, and returns the others.
+func (w *writer) answerStaged(j *Journal, reqs []*request) []*request {
+	var staged, appends []*request
+	j.mu.Lock()
+	for _, r := range reqs {
+		if !r.staged {
+			appends = append(appends, r)
+			continue
+		}
+		staged = append(staged, r)
+		w.seg.staged[r.refs[0].Offset] = r.refs[0].Length
+	}
+	w.seg.size = max(w.seg.size, w.off)
+	j.mu.Unlock()
+	finish(staged, nil)
+	return appends
+}
+
+// publish makes a durable group visible.
+func (w *writer) publish(j *Journal, appends []*request) {
+	w.group, w.proven = newGroup(w.off, w.seg.seed), false
+	j.mu.Lock()
+	w.seg.end = w.off
+	for _, r := range appends {
+		j.unstage(r.deps)
+	}
+	j.mu.Unlock()
+	if !w.asked && w.off > w.limit/16 {
+		w.asked = true
+		j.spares.signal()
+	}
+}
+
+// write encodes the frames of reqs, and a commit frame when one of them is an
+// Append, and writes them to the file in pieces of at most max bytes. It returns the
+// commit frame's offset, 0 without one.
+func (w *writer) write(max int64, reqs []*request) (commitOff int64, err error) {
+	w.buf, w.flushed = w.buf[:0], w.off
+	appends := false
+	for _, r := range reqs {
+		appends = appends || !r.staged
+		r.refs = make([]Ref, 0, len(r.recs))
+		for i, rec := range r.recs {
+			var flags byte
+			switch {
+			case r.staged:
+				flags = flagStaged
+			case i == len(r.recs)-1:
+				flags = flagLast
+			}
+			ref, err := w.putRecord(max, rec, flags)
+			if err != nil {
+				return 0, err
+			}
+			r.refs = append(r.refs, ref)
+		}
+		r.pos = Position{Segment: w.seg.number, Offset: w.off}
+	}
+	if appends {
+		commitOff = w.off
+		if err := w.putCommit(max); err != nil {
+			return commitOff, err
+		}
+	}
+	return commitOff, w.flush()
+}
+
+// putRecord appends the frame of one record to the buffer.
+func (w *writer) putRecord(max int64, rec Record, flags byte) (Ref, error) {
+	sum := w.seg.seed
+	for _, p := range rec.Payload {
+		sum = crc32.Update(sum, castagnoli, p)
+	}
+	ref := Ref{Segment: w.seg.number, Offset: w.off + frameHeaderSize, Length: rec.size()}
+	var h [frameHeaderSize]byte
+	w.group.add(putFrameHeader(h[:], w.seg.seed, w.off, ref.Length, rec.Type, flags, sum))
+	if err := w.put(max, h[:]); err != nil {
+		return Ref{}, err
+	}
+	for _, p := range rec.Payload {
+		if err := w.put(max, p); err != nil {
+			return Ref{}, err
+		}
+	}
+	return ref, nil
+}
+
+// putCommit appends a commit frame for the group so far.
+func (w *writer) putCommit(max int64) error {
+	var b [commitFrameSize]byte
+	payload := b[frameHeaderSize:]
+	commit{
+		generation: w.seg.generation, start: w.group.start,
+		frames: w.group.frames, chain: w.group.chain, at: time.Now(),
+	}.put(payload)
+	sum := crc32.Update(w.seg.seed, castagnoli, payload)
+	putFrameHeader(b[:], w.seg.seed, w.off, commitPayloadSize, typeCommit, 0, sum)
+	return w.put(max, b[:])
+}
+
+// put appends to the buffer, writing it out whenever it holds max bytes.
+func (w *writer) put(max int64, p []byte) error {
+	for len(p) > 0 {
+		if int64(len(w.buf)) >= max {
+			if err := w.flush(); err != nil {
+				return err
+			}
+		}
+		n := min(int64(len(p)), max-int64(len(w.buf)))
+		w.buf = append(w.buf, p[:n]...)
+		w.off += n
+		p = p[n:]
+	}
+	return nil
+}
+
+func (w *writer) flush() error {
+	if len(w.buf) == 0 {
+		return nil
+	}
+	_, err := w.seg.file.WriteAt(w.buf, w.flushed)
+	w.flushed += int64(len(w.buf))
+	w.buf = w.buf[:0]
+	return err
+}
+
+// mark closes the active segment's frames with a commit frame that may be
+// empty, unless the last commit frame proves everything already.
+func (w *writer) mark(j *Journal) error {
+	if w.seg == nil || (w.proven && w.off == w.seg.end) {
+		return nil
+	}
+	w.buf, w.flushed = w.buf[:0], w.off
+	if err := w.putCommit(j.opts.MaxBatchBytes); err != nil {
+		return fmt.Errorf("writing the mark: %w", err)
+	}
+	if err := w.flush(); err != nil {
+		return fmt.Errorf("writing the mark: %w", err)
+	}
+	if err := w.seg.file.Datasync(); err != nil {
+		return fmt.Errorf("syncing the mark: %w", err)
+	}
+	w.publish(j, nil)
+	w.proven = true
+	return nil
+}
+
+// sealOff ends the active segment in good order. When that fails the segment
+// is abandoned like a poisoned one: its successor's header will say where it ends.
+func (w *writer) sealOff(j *Journal) {
+	if w.off > w.seg.end { // staged records must be durable before they lie in an old segment
+		if err := w.mark(j); err != nil {
+			w.poison(j, 0, err)
+			return
+		}
+	}
+	if err := writeSeal(w.seg, w.seg.file, w.seg.end); err != nil {
+		w.poison(j, 0, err)
+		return
+	}
+	w.leave(j, func(s *segment) { s.sealed = true })
+}
+
+// writeSeal writes and syncs the seal block.
+func writeSeal(s *segment, f File, end int64) error {
+	b := seal{number: s.number, generation: s.generation, end: end}.encode()
+	if _, err := f.WriteAt(b, sealOffset); err != nil {
+		return fmt.Errorf("writing the seal: %w", err)
+	}
+	if err := f.Datasync(); err != nil {
+		return fmt.Errorf("syncing the seal: %w", err)
+	}
+	return nil
+}
+
+// poison abandons the active segment after a failed write or sync. The file is
+// not synced again: the kernel may have dropped the pages it could not write,
+// and would report success. The commit frame of the failed group is
+// overwritten all the same, so that a crash of the process alone cannot bring the group back
+// while there is no successor yet.
+func (w *writer) poison(j *Journal, commitOff int64, cause error) {
+	if commitOff > 0 {
+		_, _ = w.seg.file.WriteAt(make([]byte, commitFrameSize), commitOff)
+	}
+	j.log.Error("journal: segment poisoned", "segment", w.seg.number, "path", w.seg.path, "error", cause)
+	w.leave(j, func(s *segment) {
+		s.poisoned = true
+		for off := range s.staged {
+			if off >= s.end {
+				delete(s.staged, off)
+			}
+		}
+	})
+}
+
+// leave gives up the active segment after update changed its state under mu.
+func (w *writer) leave(j *Journal, update func(*segment)) {
+	s := w.seg
+	j.mu.Lock()
+	update(s)
+	j.active = nil
+	j.mu.Unlock()
+	w.seg, w.buf = nil, w.buf[:0]
+	j.unpin(s)
+}
+
+// open makes a new segment and goes on in it.
+func (w *writer) open(j *Journal) error {
+	j.mu.Lock()
+	number := j.next
+	j.next++ // also when making it fails: a number is never used twice
+	prev := header{}
+	if n := len(j.segments); n > 0 {
+		last := j.segments[n-1]
+		prev = header{prevNumber: last.number, prevGeneration: last.generation, prevEnd: last.end}
+	}
+	j.mu.Unlock()
+	s, err := j.createSegment(number, prev)
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	j.segments = append(slices.Clip(j.segments), s)
+	j.active = s
+	j.mu.Unlock()
+	w.resume(s, j.opts.SegmentSize, true)
+	return nil
+}
+
+// resume goes on at the end of s.
+func (w *writer) resume(s *segment, limit int64, proven bool) {
+	w.seg, w.off, w.limit = s, s.end, limit
+	w.group, w.proven, w.asked = newGroup(s.end, s.seed), proven, false
+}
