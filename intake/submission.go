@@ -1,0 +1,206 @@
+package intake
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/mailchute/mailchute/auth"
+	"github.com/mailchute/mailchute/message"
+	"github.com/mailchute/mailchute/store"
+)
+
+// submission is one message between its first octet and its commit.
+type submission struct {
+	*Intake
+	envelope Envelope
+	snap     *store.Snapshot
+	now      time.Time
+	id       store.ID
+	content  *message.Canonical
+
+	server   store.Server
+	stream   store.Stream
+	header   *message.Header
+	controls message.Controls
+}
+
+func (s *submission) run(ctx context.Context) error {
+	limits := s.opts.Header
+	limits.UTF8 = s.envelope.UTF8
+	header, body, err := message.ReadHeader(s.content, limits)
+	if err != nil {
+		return err
+	}
+	s.header = header
+	if err := s.check(); err != nil {
+		return err
+	}
+	if err := s.rewrite(); err != nil {
+		return err
+	}
+	return s.commit(ctx, body)
+}
+
+// check applies every rule that the header decides.
+func (s *submission) check() error {
+	var err error
+	if s.controls, err = message.TakeControls(s.header); err != nil {
+		return err
+	}
+	if err := s.route(); err != nil {
+		return err
+	}
+	if err := s.header.CheckSingletons(); err != nil {
+		return err
+	}
+	if err := s.header.CheckLoop(s.opts.Hostname, s.opts.Loop); err != nil {
+		return err
+	}
+	authors, err := s.header.AddressList("From")
+	if err != nil {
+		return fmt.Errorf("%w: %w", message.ErrBadFrom, err)
+	}
+	for _, author := range authors {
+		if err := checkSender(s.snap, s.server, author.Address); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// route finds the stream: the token's own, or for a server token the one that
+// the header names, or "outbound".
+func (s *submission) route() error {
+	p := s.envelope.Principal
+	id := s.controls.Stream
+	switch {
+	case p.Stream != "" && id != "" && id != p.Stream:
+		return &Refusal{Kind: KindStream, Reason: "this SMTP token sends through another message stream only"}
+	case p.Stream != "":
+		id = p.Stream
+	case id == "":
+		id = "outbound"
+	}
+	server, ok := s.snap.Servers[p.Server]
+	if !ok {
+		return &Refusal{Kind: KindRevoked, Reason: "credential is no longer valid"}
+	}
+	stream, ok := s.snap.Streams[store.StreamKey{Server: p.Server, Stream: id}]
+	if !ok {
+		return &Refusal{Kind: KindStream, Reason: "message stream does not exist on this server"}
+	}
+	s.server, s.stream = server, stream
+	return usable(stream)
+}
+
+func usable(stream store.Stream) error {
+	switch {
+	case !stream.Outbound():
+		return &Refusal{Kind: KindStream, Reason: "message stream is not for sending"}
+	case !stream.Archived.IsZero():
+		return &Refusal{Kind: KindStream, Reason: "message stream is archived"}
+	case stream.IntakePaused:
+		return &Refusal{Kind: KindStream, Reason: "message stream does not take mail at present"}
+	}
+	return nil
+}
+
+// rewrite makes the header what will leave: nothing blind or forged, Date and
+// Message-ID present, our trace field on top.
+func (s *submission) rewrite() error {
+	message.Strip(s.header, s.opts.Hostname)
+	message.AddMissing(s.header, s.now, message.NewMessageID(s.id.String(), s.opts.Hostname))
+	e := s.envelope
+	version, cipher, _ := strings.Cut(e.TLS, " ")
+	return s.header.Prepend(message.Received(message.TraceInfo{
+		Hello: e.Hello, ClientIP: e.Client, HideClient: s.opts.PrivateTrace,
+		By: s.opts.Hostname, Protocol: e.Protocol, TLSVersion: version, TLSCipher: cipher,
+		ID: s.id.String(), Time: s.now,
+	}))
+}
+
+// commit streams header and body into a draft and makes it durable. Rules that
+// only the end of the content can decide are checked before that.
+func (s *submission) commit(ctx context.Context, body io.Reader) error {
+	draft, err := s.store.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer draft.Discard()
+	if _, err := s.header.WriteTo(draft); err != nil {
+		return err
+	}
+	if _, err := io.Copy(draft, body); err != nil {
+		return err
+	}
+	if s.stream.RefuseBareLF && s.content.BareLFs() > 0 {
+		return message.ErrBareLF
+	}
+	deliveries, err := plan(s.id, s.envelope.Recipients, s.server, s.stream, s.now, s.opts.Expire)
+	if err != nil {
+		return err
+	}
+	return draft.Commit(ctx, s.record(), deliveries)
+}
+
+func (s *submission) record() store.Message {
+	e := s.envelope
+	return store.Message{
+		ID: s.id, Server: s.server.ID, Stream: s.stream.ID, Accepted: s.now,
+		From: e.From, UTF8: e.UTF8, EightBit: s.content.EightBit(), Ret: e.Ret, EnvID: e.EnvID,
+		Header: display(s.header), Tag: s.controls.Tag, Metadata: metadata(s.controls),
+		TrackOpens: s.controls.TrackOpens, TrackLinks: s.controls.TrackLinks,
+		Credential: credential(e.Principal), Client: e.Client, Protocol: e.Protocol,
+	}
+}
+
+func credential(p auth.Principal) string { return fmt.Sprintf("%s %d", p.Kind, p.Token) }
+
+func metadata(c message.Controls) map[string]string {
+	if len(c.Metadata) == 0 {
+		return nil
+	}
+	m := make(map[string]string, len(c.Metadata))
+	for _, d := range c.Metadata {
+		m[d.Key] = d.Value
+	}
+	return m
+}
+
+// Lengths, in characters, of what lists show of a header.
+const (
+	displayText      = 500
+	displayAddresses = 50
+)
+
+func display(h *message.Header) store.Display {
+	return store.Display{
+		Subject:   cut(h.Get("Subject")),
+		From:      cut(h.Get("From")),
+		To:        addresses(h, "To"),
+		Cc:        addresses(h, "Cc"),
+		MessageID: cut(h.Get("Message-ID")),
+	}
+}
+
+func addresses(h *message.Header, field string) []string {
+	list, err := h.AddressList(field)
+	if err != nil {
+		return nil // To and Cc are for display only; the envelope is law
+	}
+	var out []string
+	for _, m := range list[:min(len(list), displayAddresses)] {
+		out = append(out, cut(m.Address.String()))
+	}
+	return out
+}
+
+func cut(s string) string {
+	if r := []rune(s); len(r) > displayText {
+		return string(r[:displayText])
+	}
+	return strings.ToValidUTF8(s, "�")
+}
