@@ -1,0 +1,389 @@
+package smtpd
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/pires/go-proxyproto"
+
+	"github.com/mailchute/mailchute/auth"
+)
+
+// lineBuffer is the read buffer of a connection: a whole small message with its
+// commands in one system call, and 80 MB for 10,000 idle connections.
+const lineBuffer = 8 << 10
+
+// stopLevel is how far the stop of the server has gone.
+type stopLevel int
+
+const (
+	stopNone stopLevel = iota
+	stopIdle           // sessions that wait for a command end
+	stopAll            // transfers end too
+	stopCut            // sockets are closed without a word
+)
+
+// waiting is what the connection waits for when it reads.
+type waiting int
+
+const (
+	waitCommand waiting = iota
+	waitChunk           // a command between two BDAT chunks
+	waitContent         // octets of a message
+)
+
+// wire is the connection as go-smtp sees it. Read gives one checked command at a
+// time; since go-smtp answers a command before it reads the next, the wire
+// knows at every Write which command the reply belongs to, and may answer
+// commands of its own in between, in order.
+//
+// One goroutine at a time uses a wire. Only interrupt is called from another.
+type wire struct {
+	srv    *Server
+	opts   *Options
+	log    connLog
+	client netip.Addr
+
+	raw  net.Conn // below TLS; all deadlines are set here
+	conn net.Conn // raw, or TLS above it
+	tls  *tls.ConnectionState
+	br   *bufio.Reader
+	out  []byte // replies not yet sent
+
+	ctx    context.Context // of the submissions of this connection
+	cancel context.CancelFunc
+	leave  func() // gives back the connection's place in the gate
+	once   sync.Once
+
+	mu   sync.Mutex // guards stop and wait, so that no deadline outlives an interrupt
+	stop stopLevel
+	wait waiting
+
+	lineEnds time.Time // deadline of the command being read
+	pace     *pace     // of the transfer being read
+
+	pass       []byte // what go-smtp reads next
+	partial    []byte // of a reply that go-smtp has not completed
+	expect     expect // the command that go-smtp's next reply answers
+	override   reply  // stands in for go-smtp's next final reply
+	swallow    bool   // go-smtp's next final reply has no reader
+	terminator bool   // go-smtp's own DATA reader waits for its end
+	pushed     []byte // a command that ended a BDAT transfer
+	heard      bool   // the first octet has come
+	closing    bool   // nothing more is read or answered
+	hangup     bool   // close behind the next final reply
+
+	hello      string // argument of EHLO or HELO; "" before
+	nextHello  string
+	extended   bool
+	authing    bool // go-smtp has asked for a SASL response
+	authed     bool
+	authTried  bool // an AUTH has not succeeded: unknown lines may be secrets
+	principal  auth.Principal
+	tx         transaction
+	content    *content // BDAT transfer about to start
+	errors     int
+	noops      int
+	commands   int
+	messages   int
+	bareLFs    int
+	authFailed int
+}
+
+func newWire(s *Server, c net.Conn) *wire {
+	w := &wire{srv: s, opts: &s.opts, raw: c, conn: c, client: addrOf(c), leave: s.gate.leave}
+	w.ctx, w.cancel = context.WithCancel(s.running)
+	w.log = connLog{l: s.log.l, conn: uuid.NewString()[:8], client: w.client}
+	w.br = bufio.NewReaderSize(source{w}, lineBuffer)
+	s.track(w)
+	return w
+}
+
+// prepare does what comes before the banner. False means that the connection has
+// had its answer and is to be closed.
+func (w *wire) prepare(l Listener) bool {
+	if len(l.ProxyFrom) > 0 {
+		c, err := w.srv.proxied(w.raw, l.ProxyFrom)
+		if err != nil {
+			w.log.proxyFailed(err)
+			if errors.Is(err, errNotProxied) && !l.ImplicitTLS {
+				w.refuse(replyNotProxied)
+			}
+			return false
+		}
+		w.raw, w.conn, w.client = c, c, addrOf(c)
+		w.log.client = w.client
+	}
+	refusal := w.admission()
+	if l.ImplicitTLS && !w.startTLS() {
+		return false
+	}
+	if refusal == "" && !l.ImplicitTLS && w.talksEarly() {
+		w.log.hostile("early_talk")
+		refusal = replyEarlyTalk
+	}
+	if refusal != "" {
+		w.refuse(refusal)
+		return false
+	}
+	return true
+}
+
+// admission applies the limits of the client's network, and returns "" if it may
+// come in.
+func (w *wire) admission() reply {
+	if w.srv.auth.Boxed(w.client) {
+		return replyBoxed
+	}
+	n := networkOf(w.client)
+	if !w.srv.gate.admit(n, time.Now()) {
+		return replyNetworkLimit
+	}
+	leave := w.leave
+	w.leave = func() { w.srv.gate.dismiss(n); leave() }
+	return ""
+}
+
+// refuse answers a connection that never becomes a session.
+func (w *wire) refuse(r reply) {
+	w.log.refused(r)
+	w.closing = true
+	w.put(string(r) + "\r\n")
+}
+
+// talksEarly waits a moment for octets that no SMTP client sends before the
+// banner (RFC 5321 4.3.1). Programs that blast a canned dialogue do.
+func (w *wire) talksEarly() bool {
+	if w.opts.GreetDelay < 0 {
+		return false
+	}
+	w.lineEnds = time.Now().Add(w.opts.GreetDelay)
+	_, err := w.br.Peek(1)
+	return err == nil
+}
+
+// startTLS takes the connection over into TLS. After a failure there is no way
+// back to plaintext: the caller closes.
+func (w *wire) startTLS() bool {
+	end := time.Now().Add(w.opts.Handshake)
+	w.arm(waitCommand, end)
+	_ = w.raw.SetWriteDeadline(end) // a socket that cannot take deadlines fails in the handshake
+	c := tls.Server(w.raw, w.srv.tls)
+	if err := c.Handshake(); err != nil {
+		w.log.tlsFailed(err)
+		return false
+	}
+	state := c.ConnectionState()
+	w.conn, w.tls = c, &state
+	w.br.Reset(source{w})
+	return true
+}
+
+// await says what the following reads wait for.
+func (w *wire) await(wait waiting) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wait = wait
+}
+
+// arm sets the read deadline for one read, in the past if a stop does not let
+// the connection wait for this.
+func (w *wire) arm(wait waiting, end time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wait = wait
+	if w.stop > stopNone && (w.stop > stopIdle || wait == waitCommand) {
+		end = time.Unix(1, 0)
+	}
+	_ = w.raw.SetReadDeadline(end) // fails on a closed socket only, as the read then does
+}
+
+// interrupt ends the wait that the level of the stop no longer allows.
+func (w *wire) interrupt(level stopLevel) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stop = level
+	switch {
+	case level == stopCut:
+		_ = w.raw.Close()
+	case level == stopAll || w.wait == waitCommand:
+		_ = w.raw.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func (w *wire) stopped(level stopLevel) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stop >= level
+}
+
+// source is the reader under the buffer: it sends what replies are pending
+// before it waits for the client, and keeps the deadlines.
+type source struct{ w *wire }
+
+// Read implements io.Reader.
+func (s source) Read(p []byte) (int, error) {
+	w := s.w
+	if err := w.flush(); err != nil {
+		return 0, err
+	}
+	if w.pace != nil {
+		return w.pace.read(w, p)
+	}
+	w.arm(w.wait, w.lineEnds)
+	return w.conn.Read(p)
+}
+
+// put queues a reply. It is sent when the wire next waits for the client.
+func (w *wire) put(s string) { w.out = append(w.out, s...) }
+
+// flush sends the queued replies.
+func (w *wire) flush() error {
+	if len(w.out) == 0 {
+		return nil
+	}
+	_ = w.raw.SetWriteDeadline(time.Now().Add(w.opts.Write)) // as in arm
+	_, err := w.conn.Write(w.out)
+	w.out = w.out[:0]
+	return err
+}
+
+// pause waits, for a client that is to be slowed down.
+func (w *wire) pause(d time.Duration) {
+	if d <= 0 || w.flush() != nil {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-w.srv.draining.Done():
+	}
+}
+
+// Read implements net.Conn for go-smtp: exactly one command, one SASL response
+// or the end of its DATA reader.
+func (w *wire) Read(p []byte) (int, error) {
+	if len(w.pass) == 0 {
+		w.next()
+	}
+	if len(w.pass) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, w.pass)
+	w.pass = w.pass[n:]
+	return n, nil
+}
+
+// next fills pass, or sets closing. go-smtp calls Read outside its own recover.
+func (w *wire) next() {
+	defer func() {
+		if v := recover(); v != nil {
+			w.panicked(v)
+			w.answer(replyPanic)
+			w.pass = nil
+		}
+	}()
+	if w.terminator {
+		w.terminator = false
+		w.pass = []byte(".\r\n")
+		return
+	}
+	if w.opts.MaxMessages > 0 && w.messages >= w.opts.MaxMessages {
+		w.answer(replyTooManyMsgs)
+	}
+	for len(w.pass) == 0 && !w.closing {
+		if w.authing {
+			w.readResponse()
+			continue
+		}
+		if c, ok := w.readCommand(waitCommand); ok {
+			w.dispatch(c)
+		}
+	}
+}
+
+// panicked logs a panic under an incident number and ends the connection.
+func (w *wire) panicked(v any) {
+	w.log.panicked(uuid.NewString()[:8], v, debug.Stack())
+}
+
+// readFailed answers the end of a connection while a command was awaited. What
+// has come of an incomplete line is forgotten.
+func (w *wire) readFailed(err error) {
+	switch {
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		w.closing = true
+	case w.stopped(stopIdle):
+		w.answer(replyStopping)
+	default:
+		w.answer(replyIdle)
+	}
+}
+
+// Close implements net.Conn: it sends what is pending and gives everything back.
+func (w *wire) Close() error {
+	w.once.Do(func() {
+		w.closing = true
+		w.linger(w.flush())
+		_ = w.conn.Close() // TLS says goodbye; its error has no reader
+		_ = w.raw.Close()
+		w.cancel()
+		w.leave()
+		w.srv.untrack(w)
+		w.srv.conns.Done()
+	})
+	return nil
+}
+
+// linger reads on for a moment after the last reply. A close with unread input
+// would make the kernel send a reset, which destroys a reply on its way.
+func (w *wire) linger(flushed error) {
+	raw := w.raw
+	if p, ok := raw.(*proxyproto.Conn); ok {
+		raw = p.Raw()
+	}
+	half, ok := raw.(interface{ CloseWrite() error })
+	if flushed != nil || !ok || w.opts.Linger < 0 || w.stopped(stopAll) {
+		return
+	}
+	if c, ok := w.conn.(*tls.Conn); ok {
+		_ = c.CloseWrite() // close_notify; a failure shows in the next call
+	}
+	if half.CloseWrite() != nil {
+		return
+	}
+	_ = w.raw.SetReadDeadline(time.Now().Add(w.opts.Linger))
+	_, _ = io.Copy(io.Discard, io.LimitReader(w.raw, 1<<20)) // whatever ends it, we close
+}
+
+// LocalAddr implements net.Conn.
+func (w *wire) LocalAddr() net.Addr { return w.raw.LocalAddr() }
+
+// RemoteAddr implements net.Conn.
+func (w *wire) RemoteAddr() net.Addr { return w.raw.RemoteAddr() }
+
+// SetDeadline implements net.Conn; the wire keeps its own deadlines.
+func (w *wire) SetDeadline(time.Time) error { return nil }
+
+// SetReadDeadline implements net.Conn; the wire keeps its own deadlines.
+func (w *wire) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline implements net.Conn; the wire keeps its own deadlines.
+func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+
+// sizeParam is the SIZE extension with our limit (RFC 1870).
+func (w *wire) sizeParam() string {
+	return "SIZE " + strconv.FormatInt(w.opts.MaxMessageBytes, 10)
+}

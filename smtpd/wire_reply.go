@@ -1,0 +1,157 @@
+package smtpd
+
+import (
+	"bytes"
+	"strings"
+)
+
+// expect names the command that go-smtp is answering.
+type expect int
+
+const (
+	expectBanner expect = iota // before any command
+	expectHello
+	expectAuth
+	expectMail
+	expectRcpt
+	expectData
+	expectChunks // go-smtp was told DATA; the client has sent BDAT
+	expectReset
+	expectQuit
+	expectNothing // only a panic of go-smtp speaks now
+)
+
+// Write implements net.Conn for go-smtp. Complete final reply lines go to the
+// rule of their command; continuation lines are left out, ours replace them.
+func (w *wire) Write(p []byte) (int, error) {
+	w.partial = append(w.partial, p...)
+	for {
+		i := bytes.Index(w.partial, []byte("\r\n"))
+		if i < 0 {
+			return len(p), nil
+		}
+		line := string(w.partial[:i])
+		w.partial = w.partial[i+2:]
+		if len(line) < 4 || line[3] != '-' {
+			w.library(reply(line))
+		}
+	}
+}
+
+// library takes one final reply of go-smtp.
+func (w *wire) library(r reply) {
+	e := w.expect
+	switch {
+	case w.closing:
+		return
+	case e == expectData && r.code() == 354:
+		w.put(string(replyGoAhead) + "\r\n")
+		return
+	case e == expectChunks && r.code() == 354:
+		return // the client awaits nothing before its octets are in
+	case e == expectAuth && r.code() == 334:
+		w.authing = true
+		w.put(string(r) + "\r\n")
+		return
+	}
+	w.expect = expectNothing
+	w.authing = false
+	if w.swallow {
+		w.swallow = false
+		return
+	}
+	if w.override != "" {
+		r, w.override = w.override, ""
+	}
+	w.final(e, r)
+}
+
+// final puts our words for go-smtp's into the final reply of a command.
+func (w *wire) final(e expect, r reply) {
+	ok := r.code() == 250
+	switch {
+	case e == expectBanner:
+		w.answer(replyBanner(w.opts.Hostname))
+	case e == expectHello && ok:
+		w.hello = w.nextHello
+		w.put(w.greeting())
+	case e == expectAuth && r.code() == 235:
+		w.authTried = false
+		w.answer(replyAuthOK)
+	case e == expectMail && ok:
+		w.answer(replySenderOK)
+	case e == expectRcpt && ok:
+		w.answer(replyRecipientOK)
+	case e == expectReset && ok:
+		w.answer(replyReset)
+	case e == expectQuit:
+		w.answer(replyBye)
+	case e == expectNothing && r.code() == 421:
+		w.answer(replyPanic)
+	case e == expectAuth && r == replyAuthDenied, e == expectMail, e == expectRcpt, e == expectData, e == expectChunks:
+		// A verdict is no error of the client: a list of a thousand recipients
+		// may have thirty bad ones, and failed logins have a limit of their own.
+		w.say(r)
+	default:
+		w.answer(r)
+	}
+}
+
+// greeting is the answer to EHLO or HELO.
+func (w *wire) greeting() string {
+	if !w.extended {
+		return replyHello(w.opts.Hostname)
+	}
+	extensions := []string{"PIPELINING", w.sizeParam(), "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "DSN"}
+	if w.tls == nil && w.srv.tls != nil {
+		extensions = append(extensions, "STARTTLS")
+	}
+	if w.mayAuth() {
+		extensions = append(extensions, "AUTH "+strings.Join(mechanisms(), " "))
+	}
+	return replyHello(w.opts.Hostname, extensions...)
+}
+
+// mayAuth tells whether a secret may be sent over this connection.
+func (w *wire) mayAuth() bool {
+	return w.tls != nil || contains(w.opts.CleartextAuth, w.client)
+}
+
+// answer queues a reply and counts it if it is an error of the client, slowing
+// down who makes many. A reply that puts a client over the limit is its last.
+func (w *wire) answer(r reply) {
+	if w.closing {
+		return
+	}
+	if r.code() >= 400 {
+		w.errors++
+		if w.opts.MaxErrors >= 0 && w.errors > w.opts.MaxErrors/2 {
+			w.pause(w.opts.ErrorDelay)
+		}
+	}
+	w.say(r)
+	if !w.closing && over(w.errors, w.opts.MaxErrors-1) && w.opts.MaxErrors > 0 {
+		w.say(replyTooManyErrors)
+	}
+}
+
+// say queues a reply and ends the connection where the reply does. It is the
+// only way for a reply to reach the client but for 354, 334 and the lines of
+// EHLO.
+func (w *wire) say(r reply) {
+	if w.closing {
+		return
+	}
+	w.put(string(r) + "\r\n")
+	if r.closes() || w.hangup {
+		w.cut(r)
+	}
+}
+
+// cut ends the connection behind what has been answered.
+func (w *wire) cut(r reply) {
+	w.closing = true
+	if r != replyBye {
+		w.log.cut(r)
+	}
+}
