@@ -19,7 +19,8 @@ import (
 // username is never locked, since that would let anybody lock it.
 //
 // Networks in Exempt are delayed like all others but never boxed: behind them
-// stand a local relay or a gateway, and boxing it would stop everybody.
+// stand a local relay or a gateway, and boxing it would stop everybody. An IPv6
+// /64 that overlaps one of them is exempt as a whole.
 type ThrottleOptions struct {
 	NetworkFailures    int            // failures that box a network; 0 means 10
 	NetworkWindow      time.Duration  // within which they count; 0 means 10 minutes
@@ -140,7 +141,7 @@ func (t *throttle) elapsed() time.Duration { return t.now().Sub(t.start) }
 
 func (t *throttle) exempt(n netip.Prefix) bool {
 	return !n.IsValid() || slices.ContainsFunc(t.opts.Exempt, func(p netip.Prefix) bool {
-		return p.Contains(n.Addr())
+		return p.Overlaps(n)
 	})
 }
 
