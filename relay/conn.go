@@ -1,0 +1,192 @@
+package relay
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+// conn is one connection to a next hop. It knows lines, replies and deadlines; client.go knows the session.
+type conn struct {
+	raw      net.Conn // the transport; closing it ends every call on nc at once
+	nc       net.Conn // raw, or TLS over it
+	br       *bufio.Reader
+	bw       *bufio.Writer
+	timeouts Timeouts
+	now      func() time.Time
+
+	target target
+	ext    extensions
+	secure string // the TLS achieved, for people
+	uses   int    // transactions begun
+	dirty  bool   // the last transaction did not end with its final dot: RSET comes first
+	dead   bool   // no more commands
+	pooled bool   // taken from the pool, and nothing answered since
+	idle   *time.Timer
+}
+
+const wireBuffer = 32 << 10
+
+func newConn(raw net.Conn, t target, timeouts Timeouts, now func() time.Time) *conn {
+	c := &conn{raw: raw, target: t, timeouts: timeouts, now: now}
+	c.use(raw)
+	return c
+}
+
+func (c *conn) use(nc net.Conn) {
+	c.nc = nc
+	c.br = bufio.NewReaderSize(nc, 4<<10)
+	c.bw = bufio.NewWriterSize(&blockWriter{c}, wireBuffer)
+}
+
+// blockWriter gives every write to the network a deadline of its own, so that a peer which stops reading is noticed
+// however long the whole message takes.
+type blockWriter struct{ c *conn }
+
+func (w *blockWriter) Write(p []byte) (int, error) {
+	if err := w.c.nc.SetWriteDeadline(time.Now().Add(w.c.timeouts.Block)); err != nil {
+		return 0, err
+	}
+	return w.c.nc.Write(p)
+}
+
+// guard ties the connection to ctx: when it ends, whatever the connection is waiting for fails at once. release undoes
+// that and tells whether it came in time.
+func (c *conn) guard(ctx context.Context) (release func() bool) {
+	return context.AfterFunc(ctx, func() { c.raw.Close() })
+}
+
+// kill closes the connection without a word.
+func (c *conn) kill() {
+	c.dead = true
+	c.raw.Close()
+}
+
+// quit says good-bye and closes. The reply is not awaited: nothing depends on it.
+func (c *conn) quit() {
+	if !c.dead {
+		deadline := time.Now().Add(c.timeouts.Quit)
+		if c.nc.SetWriteDeadline(deadline) == nil {
+			_, _ = io.WriteString(c.nc, "QUIT\r\n") // a courtesy; the connection is given up either way
+		}
+	}
+	c.kill()
+}
+
+// line queues a command. It must not contain a line end: everything in it is built from parsed parts.
+func (c *conn) line(s string) error {
+	if strings.ContainsAny(s, "\r\n\x00") {
+		return errors.New("command contains a line end")
+	}
+	if _, err := c.bw.WriteString(s); err != nil {
+		return err
+	}
+	_, err := c.bw.WriteString("\r\n")
+	return err
+}
+
+// command sends one command and returns the reply to it.
+func (c *conn) command(ctx context.Context, phase string, wait time.Duration, s string) (wireReply, *fault) {
+	if err := c.line(s); err != nil {
+		return wireReply{}, c.broken(ctx, phase, err)
+	}
+	if f := c.flush(ctx, phase); f != nil {
+		return wireReply{}, f
+	}
+	return c.reply(ctx, phase, wait)
+}
+
+func (c *conn) flush(ctx context.Context, phase string) *fault {
+	if err := c.bw.Flush(); err != nil {
+		return c.broken(ctx, phase, err)
+	}
+	return nil
+}
+
+// reply reads the next reply. The deadline holds for all of it, so that one octet a second does not extend it. After a
+// 421 the peer closes, so the connection is of no more use (RFC 5321 3.8).
+func (c *conn) reply(ctx context.Context, phase string, wait time.Duration) (wireReply, *fault) {
+	if err := c.nc.SetReadDeadline(time.Now().Add(wait)); err != nil {
+		return wireReply{}, c.broken(ctx, phase, err)
+	}
+	r, err := readReply(c.br)
+	if err != nil {
+		return wireReply{}, c.broken(ctx, phase, err)
+	}
+	if r.code == 421 {
+		c.dead = true
+		f := refusal(c.stored(r, phase))
+		f.fresh = c.pooled
+		return r, f
+	}
+	c.pooled = false
+	return r, nil
+}
+
+func (c *conn) stored(r wireReply, phase string) store.Reply {
+	return r.stored(c.target.host, phase, c.now())
+}
+
+func (c *conn) refused(r wireReply, phase string) *fault { return refusal(c.stored(r, phase)) }
+
+// broken ends the connection after an error. An error that our own cancellation caused is told as such.
+func (c *conn) broken(ctx context.Context, phase string, err error) *fault {
+	c.kill()
+	detail := detailLost
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case errors.Is(err, errReplyMalformed), errors.Is(err, errReplyTooLong):
+		detail = detailProtocol
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = errors.New("no answer in time")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		err = errors.New("connection closed by the host")
+	}
+	f := broken(phase, detail, fmt.Errorf("%s: %s: %w", c.target.host, phase, err), c.now())
+	f.fresh = c.pooled
+	return f
+}
+
+// startTLS runs the handshake on the connection as it is.
+func (c *conn) startTLS(ctx context.Context, config *tls.Config) *fault {
+	if err := c.raw.SetDeadline(time.Now().Add(c.timeouts.TLS)); err != nil {
+		return c.broken(ctx, phaseTLS, err)
+	}
+	tc := tls.Client(c.raw, config)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		f := c.broken(ctx, phaseTLS, err)
+		f.handshake = ctx.Err() == nil
+		f.reply.Enhanced = [3]int{4, detailTLS[0], detailTLS[1]}
+		return f
+	}
+	if err := c.raw.SetDeadline(time.Time{}); err != nil {
+		return c.broken(ctx, phaseTLS, err)
+	}
+	state := tc.ConnectionState()
+	verified := "certificate verified"
+	if config.InsecureSkipVerify {
+		verified = "certificate not verified"
+	}
+	c.secure = fmt.Sprintf("%s %s, %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite), verified)
+	c.use(tc)
+	return nil
+}
+
+// detail describes the connection for the event of an attempt.
+func (c *conn) detail() string {
+	secure := c.secure
+	if secure == "" {
+		secure = "no TLS"
+	}
+	return fmt.Sprintf("via %s (%s), %s, message %d on this connection", c.target.host, c.raw.RemoteAddr(), secure, c.uses)
+}

@@ -1,0 +1,206 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+// holdAfter is how many panics one message may cause before it is put aside.
+const holdAfter = 3
+
+// claimRetry is when a claim is repeated that failed for a reason of the store.
+const claimRetry = 5 * time.Second
+
+// attempt claims one delivery, tries it and records the result. It returns when there is nothing more to do about it now.
+func (d *Dispatcher) attempt(ctx context.Context, st start) outcome {
+	now := d.opts.Now()
+	c, err := d.queue.Claim(ctx, st.id, st.attempt, now, now.Add(d.opts.Lease))
+	if err != nil {
+		return d.unclaimed(ctx, st, err)
+	}
+	d.log.claimed(c.Delivery)
+	began := time.Now()
+	decision := d.decide(ctx, c)
+	if decision.Hold {
+		d.hold(ctx, c.Message.ID)
+	}
+	final, err := d.resolve(ctx, decision.Resolution)
+	if err != nil {
+		d.log.unresolved(c.Delivery, err)
+		return outcome{attempt: c.Delivery.Attempt}
+	}
+	d.report(c, decision, time.Since(began))
+	return outcome{attempt: c.Delivery.Attempt, final: final}
+}
+
+// unclaimed drops what another ticket will bring back, and comes back to what the store could not do.
+func (d *Dispatcher) unclaimed(ctx context.Context, st start, err error) outcome {
+	o := outcome{attempt: st.attempt}
+	switch {
+	case errors.Is(err, store.ErrNotDue), errors.Is(err, store.ErrStale), errors.Is(err, store.ErrNotFound):
+	case ctx.Err() != nil, errors.Is(err, store.ErrClosed):
+	default:
+		d.log.claimFailed(st.id, err)
+		o.again = unixNano(d.opts.Now().Add(claimRetry))
+	}
+	return o
+}
+
+// decide makes the attempt. A panic costs this attempt only: the delivery is put off as after a temporary failure.
+func (d *Dispatcher) decide(ctx context.Context, c store.Claimed) (decision Decision) {
+	defer func() {
+		if p := recover(); p != nil {
+			decision = d.afterPanic(c, p)
+		}
+	}()
+	now := d.opts.Now()
+	key := store.StreamKey{Server: c.Delivery.Server, Stream: c.Delivery.Stream}
+	act, stream := actionOf(d.directory.Snapshot(), key)
+	switch {
+	case act == actOrphan:
+		return d.opts.Policy.Orphan(c, now)
+	case act == actCapture:
+		return d.opts.Policy.Capture(c, now, "kept by the stream's mode; nothing was sent")
+	case d.opts.Policy.Expired(c.Delivery, now):
+		decision = d.opts.Policy.Expire(c, now)
+	default:
+		decision = d.send(ctx, c, stream, act)
+	}
+	d.addNotices(ctx, c, stream, &decision)
+	d.panicked.forget(c.Message.ID)
+	return decision
+}
+
+// send gives the message to the transport and asks the policy what follows.
+func (d *Dispatcher) send(ctx context.Context, c store.Claimed, stream store.Stream, act action) Decision {
+	open := openRecipients(c.Delivery)
+	job := Job{Message: c.Message, Route: stream.Route, Open: d.opener(c.Message.ID)}
+	for _, i := range open {
+		r := c.Delivery.Recipients[i]
+		job.Recipients = append(job.Recipients, Rcpt{Address: r.Address, Notify: r.Notify, ORcpt: r.ORcpt})
+	}
+	if act == actRedirect {
+		// The copy is for the people who test: what becomes of it must not be reported to the sender's world.
+		job.Recipients = []Rcpt{{Address: stream.RedirectTo, Notify: "NEVER"}}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, d.opts.Attempt, errAttemptTooLong)
+	defer cancel()
+	results := d.transport.Send(ctx, job)
+	if act == actRedirect {
+		results = spread(results, len(open), stream.RedirectTo)
+	}
+	for len(results) < len(open) {
+		results = append(results, Result{Err: errNoResult})
+	}
+	return d.opts.Policy.Next(Attempt{Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand()})
+}
+
+var (
+	errAttemptTooLong = errors.New("the attempt took too long")
+	errNoResult       = errors.New("the transport gave no result")
+)
+
+// spread applies the one result of a redirected message to all its recipients.
+func spread(results []Result, n int, to string) []Result {
+	if len(results) == 0 {
+		return nil
+	}
+	r := results[0]
+	r.Detail = joinDetail("redirected to "+to, r.Detail)
+	r.Relayed = false
+	out := make([]Result, n)
+	for i := range out {
+		out[i] = r
+	}
+	return out
+}
+
+func (d *Dispatcher) opener(id store.ID) func(context.Context) (io.ReadCloser, error) {
+	return func(ctx context.Context) (io.ReadCloser, error) { return d.queue.Body(ctx, id) }
+}
+
+// afterPanic must not touch anything that may have caused the panic, such as the body or the addresses.
+func (d *Dispatcher) afterPanic(c store.Claimed, p any) Decision {
+	n := d.panicked.add(c.Message.ID)
+	d.log.panicked(c.Delivery, p, n)
+	open := openRecipients(c.Delivery)
+	results := make([]Result, len(open))
+	for i := range results {
+		results[i] = Result{Err: fmt.Errorf("internal fault, time %d of %d", n, holdAfter)}
+	}
+	decision := d.opts.Policy.Next(Attempt{Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand()})
+	decision.Failed, decision.Hold = nil, n >= holdAfter
+	return decision
+}
+
+// hold asks for a person. It comes before the result is recorded, so that the delivery is never due in between.
+func (d *Dispatcher) hold(ctx context.Context, id store.ID) {
+	if d.opts.Holder == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.opts.StopGrace)
+	defer cancel()
+	if _, err := d.opts.Holder.Amend(ctx, store.Hold, "delivery", d.opts.Now(), id); err != nil {
+		d.log.holdFailed(id, err)
+	}
+}
+
+// resolve records a result. The remote has acted on it already, so a store that fails is asked again until it takes the
+// result, until it says that the result is void, or until this process has been stopping for StopGrace.
+func (d *Dispatcher) resolve(ctx context.Context, r store.Resolution) (final bool, err error) {
+	detached := context.WithoutCancel(ctx)
+	var deadline time.Time
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err = d.queue.Resolve(detached, r)
+		switch {
+		case err == nil:
+			return r.Delivery.Done(), nil
+		case errors.Is(err, store.ErrStale), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrInvalid):
+			return false, err
+		case ctx.Err() == nil:
+			d.log.resolveFailed(r.Delivery, err)
+			sleep(ctx, wait)
+			continue
+		case deadline.IsZero():
+			deadline, wait = time.Now().Add(d.opts.StopGrace), 10*time.Millisecond
+		case time.Now().After(deadline):
+			return false, err
+		}
+		sleep(detached, wait)
+	}
+}
+
+// sleep waits for the time or for the end of ctx.
+func sleep(ctx context.Context, wait time.Duration) {
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// panics counts panics by message, in this process only.
+type panics struct {
+	mu     sync.Mutex
+	counts map[store.ID]int // guarded by mu
+}
+
+func (p *panics) add(id store.ID) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.counts[id]++
+	return p.counts[id]
+}
+
+func (p *panics) forget(id store.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.counts, id)
+}

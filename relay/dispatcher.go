@@ -1,0 +1,201 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+// Dispatcher sends what is due. One goroutine, that of Run, owns the schedule; each attempt runs in a goroutine of its
+// own, started only after it has its place within all limits.
+type Dispatcher struct {
+	queue     store.Queue
+	directory store.Directory
+	opts      Options
+	transport Transport
+	log       journal
+
+	tickets  chan []store.Ticket
+	finished chan flight
+	running  sync.Mutex           // held by Run, while it uses what follows
+	life     atomic.Pointer[life] // nil while Run does not run
+	sched    *schedule            // owned by Run's goroutine
+
+	panicked panics
+}
+
+// life is one call of Run, for those who ask about it.
+type life struct {
+	asked chan chan Status
+	ended chan struct{}
+}
+
+// flight is an attempt that has ended.
+type flight struct {
+	start   start
+	outcome outcome
+}
+
+// outcome tells the schedule what became of an attempt.
+type outcome struct {
+	attempt int   // the fencing number that the claim got
+	final   bool  // nothing is left to do
+	again   int64 // when to look again, Unix nanoseconds; 0: the store will send a ticket
+}
+
+// New returns a Dispatcher over the queue. It fails when the options contradict each other.
+func New(q store.Queue, d store.Directory, opts Options) (*Dispatcher, error) {
+	opts = opts.withDefaults()
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
+	transport := opts.Transport
+	if transport == nil {
+		transport = newNetwork(opts)
+	}
+	return &Dispatcher{
+		queue: q, directory: d, opts: opts, transport: transport, log: journal{opts.Logger},
+		tickets:  make(chan []store.Ticket),
+		finished: make(chan flight, opts.Limits.Total),
+		panicked: panics{counts: map[store.ID]int{}},
+	}, nil
+}
+
+// Run delivers until ctx ends or the engine closes. Then it claims nothing more, cancels the attempts that have not
+// reached their final dot, records all results, closes all connections and returns nil, or the error that made the
+// engine end its tickets. All goroutines it started have ended by then. A Dispatcher runs once at a time.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	d.running.Lock()
+	defer d.running.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	watched := make(chan error, 1)
+	work.Go(func() { watched <- d.watch(ctx) })
+	d.sched = newSchedule(d.opts.Limits, d.directory.Snapshot())
+	l := &life{asked: make(chan chan Status), ended: make(chan struct{})}
+	d.life.Store(l)
+	err := d.loop(ctx, l, &work, watched)
+	d.life.Store(nil)
+	close(l.ended)
+	cancel()
+	work.Wait()
+	for len(d.finished) > 0 {
+		<-d.finished
+	}
+	if cerr := d.transport.Close(); cerr != nil {
+		d.log.closing(cerr)
+	}
+	return err
+}
+
+// watch hands the store's tickets to the loop. They are copied, since the slice is the store's.
+func (d *Dispatcher) watch(ctx context.Context) error {
+	return d.queue.Watch(ctx, func(batch []store.Ticket) {
+		select {
+		case d.tickets <- append([]store.Ticket(nil), batch...):
+		case <-ctx.Done():
+		}
+	})
+}
+
+func (d *Dispatcher) loop(ctx context.Context, l *life, work *sync.WaitGroup, watched <-chan error) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		d.launch(ctx, work, timer)
+		select {
+		case batch := <-d.tickets:
+			now := unixNano(d.opts.Now())
+			for _, t := range batch {
+				d.sched.add(t, now)
+			}
+		case f := <-d.finished:
+			d.sched.done(f.start, f.outcome, unixNano(d.opts.Now()))
+		case <-d.directory.Changed(d.sched.snapshot.Revision):
+			d.sched.directory(d.directory.Snapshot())
+		case reply := <-l.asked:
+			reply <- d.sched.status()
+		case <-timer.C:
+		case err := <-watched:
+			return watchEnd(ctx, err)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// watchEnd tells an orderly stop from an engine that went away.
+func watchEnd(ctx context.Context, err error) error {
+	if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
+		return nil
+	}
+	if err == nil {
+		err = errors.New("the store ended it")
+	}
+	return fmt.Errorf("watching the queue: %w", err)
+}
+
+// maxSleep bounds how long a jump of the wall clock can go unnoticed.
+const maxSleep = time.Minute
+
+// launch starts everything that may start and sets the timer for what comes next.
+func (d *Dispatcher) launch(ctx context.Context, work *sync.WaitGroup, timer *time.Timer) {
+	if ctx.Err() != nil {
+		return
+	}
+	now := unixNano(d.opts.Now())
+	due, any := d.sched.wake(now)
+	for {
+		st, ok := d.sched.next(now)
+		if !ok {
+			break
+		}
+		work.Go(func() { d.finished <- flight{st, d.attempt(ctx, st)} })
+	}
+	sleep := maxSleep
+	if any {
+		sleep = min(sleep, time.Duration(due-now))
+	}
+	timer.Reset(sleep)
+}
+
+// Status is the state of the schedule at one moment.
+type Status struct {
+	Running  bool
+	Tickets  int // deliveries known, those in flight included
+	InFlight int
+	Sites    int // places with an attempt under way or lanes that wait for one
+	Streams  []StreamStatus
+}
+
+// StreamStatus is one stream's part of the schedule.
+type StreamStatus struct {
+	Key      store.StreamKey
+	Tickets  int
+	InFlight int
+	Lanes    int // destinations
+	Ready    int // destinations with something due, waiting for the stream's turn
+	Blocked  int // destinations with something due, waiting for a limit of the destination
+	Paused   bool
+	Weight   int
+}
+
+// Status returns the state of the schedule; a Dispatcher that does not run answers with the zero Status.
+func (d *Dispatcher) Status() Status {
+	l := d.life.Load()
+	if l == nil {
+		return Status{}
+	}
+	reply := make(chan Status, 1)
+	select {
+	case l.asked <- reply:
+		return <-reply
+	case <-l.ended:
+		return Status{}
+	}
+}

@@ -1,0 +1,150 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mailchute/mailchute/message"
+	"github.com/mailchute/mailchute/store"
+)
+
+// Limits of one attempt over MX (RFC 5321 5.1 leaves them to us).
+const (
+	maxMX        = 20 // hosts looked at
+	maxAddresses = 5  // addresses dialled
+	maxSessions  = 2  // sessions that got as far as MAIL
+)
+
+// mxTargets yields the addresses to try for a domain, best first, or the faults that stand in for them. Lookups happen when
+// their result is needed.
+func (n *network) mxTargets(ctx context.Context, domain string, mode store.TLSMode) iter.Seq2[target, *fault] {
+	return func(yield func(target, *fault) bool) {
+		if strings.HasPrefix(domain, "[") {
+			n.literalTarget(domain, mode, yield)
+			return
+		}
+		hosts, f := n.mailHosts(ctx, domain)
+		if f != nil {
+			yield(target{}, f)
+			return
+		}
+		for _, host := range hosts {
+			if !n.hostTargets(ctx, host, host == domain && len(hosts) == 1, mode, yield) {
+				return
+			}
+		}
+	}
+}
+
+// mailHosts returns the hosts of a domain in the order to try them (RFC 5321 5.1): by preference, at random among equals. A
+// domain without MX records is its own host; one with MX records never is.
+func (n *network) mailHosts(ctx context.Context, domain string) ([]string, *fault) {
+	ctx, cancel := context.WithTimeout(ctx, n.opts.Timeouts.DNS)
+	defer cancel()
+	records, err := n.opts.Resolver.LookupMX(ctx, domain)
+	switch {
+	case errors.Is(err, ErrNoDomain):
+		return nil, own(phaseDNS, 550, detailNoHost, n.opts.Now(), "domain %s does not exist", domain)
+	case errors.Is(err, ErrNoRecords) || (err == nil && len(records) == 0):
+		return []string{domain}, nil
+	case err != nil:
+		return nil, n.lookupFault(ctx, "MX", domain, err)
+	}
+	if len(records) == 1 && (records[0].Host == "." || records[0].Host == "") {
+		return nil, own(phaseDNS, 556, detailNullMX, n.opts.Now(), "domain %s does not accept mail (null MX)", domain)
+	}
+	return n.sortHosts(records), nil
+}
+
+func (n *network) lookupFault(ctx context.Context, what, name string, err error) *fault {
+	if cause := context.Cause(ctx); errors.Is(cause, context.Canceled) || errors.Is(cause, errAttemptTooLong) {
+		err = cause
+	}
+	return broken(phaseDNS, detailDirectory, fmt.Errorf("looking up %s of %s: %w", what, name, err), n.opts.Now())
+}
+
+func (n *network) sortHosts(records []MX) []string {
+	records = slices.Clone(records)
+	for i := len(records) - 1; i > 0; i-- {
+		j := int(n.opts.Rand() * float64(i+1))
+		records[i], records[j] = records[j], records[i]
+	}
+	slices.SortStableFunc(records, func(a, b MX) int { return int(a.Preference) - int(b.Preference) })
+	var hosts []string
+	for _, r := range records {
+		host := strings.ToLower(strings.TrimSuffix(r.Host, "."))
+		if host != "" && !slices.Contains(hosts, host) && len(hosts) < maxMX {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}
+
+// hostTargets yields the addresses of one host and tells whether to go on. implicit says that the host is the domain itself.
+func (n *network) hostTargets(ctx context.Context, host string, implicit bool, mode store.TLSMode, yield func(target, *fault) bool) bool {
+	lookup, cancel := context.WithTimeout(ctx, n.opts.Timeouts.DNS)
+	addrs, err := n.opts.Resolver.LookupIP(lookup, host)
+	cancel()
+	switch {
+	case errors.Is(err, ErrNoDomain) || errors.Is(err, ErrNoRecords) || (err == nil && len(addrs) == 0):
+		if implicit {
+			return yield(target{}, own(phaseDNS, 550, detailNoHost, n.opts.Now(), "domain %s has neither mail host nor address", host))
+		}
+		err := fmt.Errorf("mail host %s has no address", host)
+		return yield(target{}, broken(phaseDNS, detailRoute, err, n.opts.Now()))
+	case err != nil:
+		return yield(target{}, n.lookupFault(ctx, "addresses", host, err))
+	}
+	for _, addr := range interleave(addrs) {
+		if !yield(n.addressTarget(host, addr, mode)) {
+			return false
+		}
+	}
+	return true
+}
+
+func (n *network) literalTarget(domain string, mode store.TLSMode, yield func(target, *fault) bool) {
+	addr, ok := message.Address{Local: "x", Domain: domain}.LiteralIP()
+	if !ok {
+		yield(target{}, own(phaseDNS, 550, detailNoHost, n.opts.Now(), "address literal %s is unknown", domain))
+		return
+	}
+	yield(n.addressTarget(addr.String(), addr, mode))
+}
+
+// addressTarget refuses addresses that must not be reachable through a name somebody else controls.
+func (n *network) addressTarget(host string, addr netip.Addr, mode store.TLSMode) (target, *fault) {
+	addr = addr.Unmap()
+	if !n.opts.AllowPrivate && message.PrivateIP(addr) {
+		return target{}, own(phaseDNS, 550, detailRoute, n.opts.Now(), "mail host %s has the address %s, which is not a public one", host, addr)
+	}
+	return target{host: host, address: net.JoinHostPort(addr.String(), strconv.Itoa(n.opts.MXPort)), tls: mode}, nil
+}
+
+// interleave alternates between IPv6 and IPv4, IPv6 first, so that a broken family costs one attempt and not all.
+func interleave(addrs []netip.Addr) []netip.Addr {
+	var six, four, out []netip.Addr
+	for _, a := range addrs {
+		if a = a.Unmap(); a.Is4() {
+			four = append(four, a)
+		} else {
+			six = append(six, a)
+		}
+	}
+	for i := range max(len(six), len(four)) {
+		if i < len(six) {
+			out = append(out, six[i])
+		}
+		if i < len(four) {
+			out = append(out, four[i])
+		}
+	}
+	return out
+}

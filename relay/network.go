@@ -1,0 +1,226 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/mailchute/mailchute/message"
+	"github.com/mailchute/mailchute/store"
+)
+
+// maxRcpts is how many recipients one transaction carries: what every server must take (RFC 5321 4.5.3.1.8).
+const maxRcpts = 100
+
+// network is the Transport over SMTP.
+type network struct {
+	opts Options
+	pool *pool
+}
+
+func newNetwork(opts Options) *network { return &network{opts: opts, pool: newPool(opts.Pool)} }
+
+// NewTransport returns the Transport that a Dispatcher with these options uses: SMTP over TCP, with connections kept for reuse.
+func NewTransport(opts Options) Transport { return newNetwork(opts.withDefaults()) }
+
+// Close implements Transport.
+func (n *network) Close() error {
+	n.pool.close()
+	return nil
+}
+
+// errand is one job's recipients at one destination.
+type errand struct {
+	route   store.Route
+	domain  string
+	env     envelope // rcpts: those without a result yet
+	open    func(context.Context) (io.ReadCloser, error)
+	results map[int]Result
+}
+
+// Send implements Transport.
+func (n *network) Send(ctx context.Context, job Job) []Result {
+	results := make(map[int]Result, len(job.Recipients))
+	for _, e := range n.errands(job, results) {
+		n.deliver(ctx, e)
+	}
+	out := make([]Result, len(job.Recipients))
+	for i := range out {
+		r, ok := results[i]
+		if !ok {
+			r = Result{Err: errNoResult}
+		}
+		out[i] = r
+	}
+	return out
+}
+
+// errands groups the recipients by where they go. A smarthost takes all of them; over MX a delivery normally has one domain,
+// and several after its stream was switched from a smarthost to direct delivery.
+func (n *network) errands(job Job, results map[int]Result) []*errand {
+	var from message.Address
+	if job.Message.From != "" {
+		var err error
+		if from, err = parseAddress(job.Message.From); err != nil {
+			f := own(phaseMail, 553, detailSender, n.opts.Now(), "sender address cannot be sent: %v", err)
+			for i := range job.Recipients {
+				results[i] = f.result("")
+			}
+			return nil
+		}
+	}
+	var list []*errand
+	byDomain := map[string]*errand{}
+	for i, r := range job.Recipients {
+		address, domain, f := n.forwardPath(job.Route, r.Address)
+		if f != nil {
+			results[i] = f.result("")
+			continue
+		}
+		e := byDomain[domain]
+		if e == nil {
+			e = &errand{route: job.Route, domain: domain, open: job.Open, results: results, env: envelope{message: job.Message, from: from}}
+			byDomain[domain] = e
+			list = append(list, e)
+		}
+		e.env.rcpts = append(e.env.rcpts, forward{index: i, address: address, rcpt: r})
+	}
+	return list
+}
+
+// forwardPath parses a recipient and returns its domain as a key, "" behind a smarthost.
+func (n *network) forwardPath(r store.Route, s string) (message.Address, string, *fault) {
+	address, err := parseAddress(s)
+	if err == nil && r.Smarthost() {
+		return address, "", nil
+	}
+	var domain string
+	if err == nil {
+		domain, err = message.Destination(address)
+	}
+	if err != nil {
+		return address, "", own(phaseRcpt, 553, detailAddress, n.opts.Now(), "recipient address cannot be sent: %v", err)
+	}
+	return address, domain, nil
+}
+
+// deliver tries one target after the other until every recipient has a result. It goes on to the next only while the
+// message has not been handed to the one before: after a lost connection, or a refusal that is about the host.
+func (n *network) deliver(ctx context.Context, e *errand) {
+	var last *fault
+	addresses, sessions := 0, 0
+	for t, f := range n.routeTargets(ctx, e.route, e.domain) {
+		if ctx.Err() != nil {
+			last = broken(phaseConnect, detailNoAnswer, context.Cause(ctx), n.opts.Now())
+			break
+		}
+		if f != nil {
+			last = worse(last, f)
+			continue
+		}
+		addresses++
+		var met bool
+		if met, f = n.visit(ctx, t, e); f == nil {
+			return
+		}
+		last = worse(last, f)
+		if met {
+			sessions++
+		}
+		if sessions >= maxSessions || addresses >= maxAddresses {
+			break
+		}
+	}
+	if last == nil {
+		last = broken(phaseDNS, detailRoute, errors.New("no mail host left to try"), n.opts.Now())
+	}
+	for _, r := range e.env.rcpts {
+		if _, ok := e.results[r.index]; !ok {
+			e.results[r.index] = last.result("")
+		}
+	}
+}
+
+// visit gives one target the recipients that are left. met tells whether there was a session; a fault leaves some
+// recipients for another target.
+func (n *network) visit(ctx context.Context, t target, e *errand) (met bool, f *fault) {
+	if c := n.pool.get(t); c != nil {
+		// A kept connection may have died unseen. If it gives no sign of life, that says nothing about the host.
+		if f = n.converse(ctx, c, e); f == nil || !f.fresh || ctx.Err() != nil {
+			return true, f
+		}
+	}
+	c, f := n.connect(ctx, t)
+	if f != nil {
+		return false, f
+	}
+	return true, n.converse(ctx, c, e)
+}
+
+// converse runs transactions until no recipient is left, and keeps the connection or gives it up.
+func (n *network) converse(ctx context.Context, c *conn, e *errand) *fault {
+	defer n.pool.put(c)
+	settled := false
+	defer func() {
+		if !settled {
+			c.kill() // a panic in between: nobody knows what the host waits for
+		}
+	}()
+	f := n.transactions(ctx, c, e)
+	settled = true
+	return f
+}
+
+func (n *network) transactions(ctx context.Context, c *conn, e *errand) *fault {
+	for len(e.env.rcpts) > 0 {
+		if ctx.Err() != nil {
+			return c.broken(ctx, phaseMail, context.Cause(ctx))
+		}
+		batch := e.env.rcpts[:min(len(e.env.rcpts), maxRcpts)]
+		t := &transaction{c: c, env: e.env, open: e.open, results: e.results}
+		t.env.rcpts = batch
+		f := t.run(ctx)
+		retry := tooMany(batch, e.results)
+		rest := e.env.rcpts[len(batch):]
+		e.env.rcpts = append(append(undecided(batch, e.results), retry...), rest...)
+		if f != nil {
+			return f
+		}
+		if c.dead && len(e.env.rcpts) > 0 {
+			return broken(phaseMail, detailLost, errors.New(c.target.host+": connection ended before all recipients were served"), n.opts.Now())
+		}
+	}
+	return nil
+}
+
+func undecided(batch []forward, results map[int]Result) []forward {
+	var left []forward
+	for _, r := range batch {
+		if _, ok := results[r.index]; !ok {
+			left = append(left, r)
+		}
+	}
+	return left
+}
+
+// tooMany returns the recipients that the host only wants in another transaction (RFC 5321 4.5.3.1.10), and takes their results back.
+// Only where the transaction reached somebody: otherwise the next would end the same way.
+func tooMany(batch []forward, results map[int]Result) []forward {
+	reached := false
+	for _, r := range batch {
+		reached = reached || results[r.index].Verdict() == Delivered
+	}
+	if !reached {
+		return nil
+	}
+	var again []forward
+	for _, r := range batch {
+		reply := results[r.index].Reply
+		limit := reply.Code == 452 || reply.Code == 552
+		if limit && reply.Command == phaseRcpt && (reply.Enhanced == [3]int{} || [2]int(reply.Enhanced[1:]) == [2]int{5, 3}) {
+			delete(results, r.index)
+			again = append(again, r)
+		}
+	}
+	return again
+}

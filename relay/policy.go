@@ -1,0 +1,293 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+// Policy is when to try again. Its methods are pure.
+type Policy struct {
+	// Schedule is the wait after the first, second … attempt; the last entry repeats. Nil means DefaultSchedule.
+	Schedule []time.Duration
+	// Jitter spreads each wait by up to this part in both directions, so that messages which failed together do not come
+	// back together; 0 means 0.15, negative means none.
+	Jitter float64
+	// UncertainWait is the least wait after an uncertain attempt; 0 means 30 minutes (RFC 5321 4.5.4.1).
+	UncertainWait time.Duration
+	// HoldWait is the wait of a delivery that cannot be tried as things are: its stream is gone, its body damaged; 0
+	// means 4 hours.
+	HoldWait time.Duration
+}
+
+// DefaultSchedule is dense at first, for greylisting and short outages, and then every four hours until the delivery expires.
+func DefaultSchedule() []time.Duration {
+	return []time.Duration{
+		//                  since the first attempt
+		1 * time.Minute,  //    0:01
+		5 * time.Minute,  //    0:06
+		15 * time.Minute, //    0:21
+		30 * time.Minute, //    0:51
+		1 * time.Hour,    //    1:51
+		2 * time.Hour,    //    3:51
+		4 * time.Hour,    //    7:51 and every 4 hours: 30 more until 5 days are over
+	}
+}
+
+func (p Policy) withDefaults() Policy {
+	if p.Schedule == nil {
+		p.Schedule = DefaultSchedule()
+	}
+	setDefault(&p.Jitter, 0.15)
+	setDefault(&p.UncertainWait, 30*time.Minute)
+	setDefault(&p.HoldWait, 4*time.Hour)
+	return p
+}
+
+func (p Policy) check() error {
+	if len(p.Schedule) == 0 || p.Jitter >= 1 {
+		return errors.New("relay schedule is empty, or its jitter is not below 1")
+	}
+	for i, d := range p.Schedule {
+		if d <= 0 {
+			return fmt.Errorf("relay schedule entry %d is %v; it must be positive", i+1, d)
+		}
+	}
+	return nil
+}
+
+// Attempt is what is known when an attempt has ended.
+type Attempt struct {
+	Claimed store.Claimed
+	// Open are the indexes of the recipients that were tried, and Results what became of them, in the same order.
+	Open    []int
+	Results []Result
+	Now     time.Time
+	// Rand is a number in [0,1) for the jitter.
+	Rand float64
+}
+
+// Decision is what an attempt leads to.
+type Decision struct {
+	Resolution store.Resolution
+	// Failed are the indexes of the recipients that were given up: refused or expired.
+	Failed []int
+	// Relayed are the indexes of those handed to a host that will send no success notice.
+	Relayed []int
+	// Hold asks for a person: the message cannot be sent as it is.
+	Hold bool
+}
+
+// Next returns the delivery as it is to be after the attempt, with an event for each change.
+func (p Policy) Next(a Attempt) Decision {
+	n := newDecider(p, a)
+	n.delivery.Uncertain = false
+	for i, index := range a.Open {
+		n.settle(index, a.Results[i])
+	}
+	n.schedule()
+	return n.decision()
+}
+
+// Expired tells whether a delivery that was just claimed must not be tried any more. One attempt is always made: a clock
+// that jumped, or a long stop of the whole relay, must not return mail that was never tried.
+func (p Policy) Expired(d store.Delivery, now time.Time) bool {
+	return d.Attempt > 1 && !d.Expires.IsZero() && !now.Before(d.Expires)
+}
+
+// Expire ends all open recipients of a delivery that was just claimed, without trying them.
+func (p Policy) Expire(c store.Claimed, now time.Time) Decision {
+	n := newDecider(p, Attempt{Claimed: c, Now: now})
+	n.expire("")
+	return n.decision()
+}
+
+// Orphan puts off a delivery whose stream is gone, or cancels it when its time is over. It causes no notice: whoever
+// deleted the stream deleted its mail.
+func (p Policy) Orphan(c store.Claimed, now time.Time) Decision {
+	n := newDecider(p, Attempt{Claimed: c, Now: now})
+	if p.Expired(c.Delivery, now) {
+		for _, i := range openRecipients(n.delivery) {
+			n.delivery.Recipients[i].State = store.Cancelled
+			n.event(store.EventCancelled, i, store.Reply{}, "stream no longer exists, and its time to be delivered is over")
+		}
+	} else {
+		n.delivery.Due = earlier(now.Add(p.HoldWait), n.delivery.Expires, now)
+		n.event(store.EventDeferred, -1, store.Reply{}, "stream no longer exists; waiting for it to be made again")
+	}
+	return n.decision()
+}
+
+// Capture ends all open recipients as captured.
+func (p Policy) Capture(c store.Claimed, now time.Time, why string) Decision {
+	n := newDecider(p, Attempt{Claimed: c, Now: now})
+	for _, i := range openRecipients(n.delivery) {
+		n.delivery.Recipients[i].State = store.Captured
+		n.event(store.EventCaptured, i, store.Reply{}, why)
+	}
+	return n.decision()
+}
+
+// Wait returns the wait after the given attempt, the first being 1.
+func (p Policy) Wait(attempt int, rand float64) time.Duration {
+	base := p.Schedule[min(max(attempt, 1), len(p.Schedule))-1]
+	if p.Jitter <= 0 {
+		return base
+	}
+	return time.Duration(float64(base) * (1 + p.Jitter*(2*rand-1)))
+}
+
+// decider builds one Decision.
+type decider struct {
+	Decision
+	policy   Policy
+	attempt  Attempt
+	delivery store.Delivery
+	waiting  []int // recipients that stay queued
+	wait     time.Duration
+	stopped  bool // some were interrupted, none failed
+}
+
+// newDecider works on a copy: the claimed delivery stays as the store gave it.
+func newDecider(p Policy, a Attempt) *decider {
+	n := &decider{policy: p, attempt: a, delivery: a.Claimed.Delivery}
+	n.delivery.Recipients = slices.Clone(n.delivery.Recipients)
+	n.delivery.Lease = time.Time{}
+	return n
+}
+
+func (n *decider) decision() Decision {
+	n.Resolution.Delivery = n.delivery
+	return n.Decision
+}
+
+func (n *decider) event(kind store.EventKind, recipient int, reply store.Reply, detail string) {
+	e := store.Event{At: n.attempt.Now, Kind: kind, Part: n.delivery.ID.Part, Attempt: n.delivery.Attempt, Reply: reply, Detail: detail}
+	if recipient >= 0 {
+		e.Recipient = n.delivery.Recipients[recipient].Address
+	}
+	n.Resolution.Events = append(n.Resolution.Events, e)
+}
+
+// settle gives one recipient its new state.
+func (n *decider) settle(index int, r Result) {
+	rcpt := &n.delivery.Recipients[index]
+	reply := r.Reply
+	if reply.At.IsZero() {
+		reply.At = n.attempt.Now
+	}
+	if r.Err != nil && reply.Text == "" {
+		reply.Text = escape(r.Err.Error())
+	}
+	verdict := r.Verdict()
+	if verdict != Interrupted {
+		rcpt.Last = reply
+	}
+	switch verdict {
+	case Delivered:
+		rcpt.State = store.Sent
+		n.event(store.EventSent, index, reply, r.Detail)
+		if r.Relayed {
+			n.Relayed = append(n.Relayed, index)
+		}
+	case Permanent:
+		rcpt.State = store.Bounced
+		n.event(store.EventBounced, index, reply, r.Detail)
+		n.Failed = append(n.Failed, index)
+	default:
+		n.putOff(index, verdict, reply, r.Detail)
+	}
+}
+
+// putOff leaves a recipient queued and works out how long at least.
+func (n *decider) putOff(index int, v Verdict, reply store.Reply, detail string) {
+	n.waiting = append(n.waiting, index)
+	switch v {
+	case Interrupted:
+		n.stopped = true
+		n.event(store.EventDeferred, index, reply, joinDetail(errInterrupted.Error(), detail))
+		return
+	case Uncertain:
+		n.delivery.Uncertain = true
+		n.wait = max(n.wait, n.policy.UncertainWait)
+		n.event(store.EventUncertain, index, reply, joinDetail("the answer to the final dot was lost; it may have been delivered", detail))
+	case Damaged:
+		n.Hold = true
+		n.wait = max(n.wait, n.policy.HoldWait)
+		n.event(store.EventDeferred, index, reply, joinDetail("the stored message is damaged; nothing of it was handed over", detail))
+	default:
+		n.event(store.EventDeferred, index, reply, detail)
+	}
+	n.wait = max(n.wait, n.policy.Wait(n.delivery.Attempt, n.attempt.Rand))
+}
+
+// schedule sets the due time of what waits, or ends it.
+func (n *decider) schedule() {
+	if len(n.waiting) == 0 {
+		return
+	}
+	now := n.attempt.Now
+	if n.wait == 0 && n.stopped {
+		n.delivery.Due = now
+		return
+	}
+	if expires := n.delivery.Expires; !expires.IsZero() && !now.Before(expires) {
+		n.expire("")
+		return
+	}
+	n.delivery.Due = earlier(now.Add(n.wait), n.delivery.Expires, now)
+	next := "next attempt at " + n.delivery.Due.UTC().Format(time.RFC3339)
+	for i := range n.Resolution.Events {
+		if e := &n.Resolution.Events[i]; e.Kind == store.EventDeferred || e.Kind == store.EventUncertain {
+			e.Detail = joinDetail(e.Detail, next)
+		}
+	}
+}
+
+func (n *decider) expire(detail string) {
+	for _, i := range openRecipients(n.delivery) {
+		n.delivery.Recipients[i].State = store.Expired
+		n.event(store.EventExpired, i, n.delivery.Recipients[i].Last, joinDetail(fmt.Sprintf("given up after %d attempts", n.tried()), detail))
+		n.Failed = append(n.Failed, i)
+	}
+}
+
+// tried is the number of attempts made: a claim that only found the delivery expired is none.
+func (n *decider) tried() int {
+	if len(n.attempt.Open) == 0 {
+		return n.delivery.Attempt - 1
+	}
+	return n.delivery.Attempt
+}
+
+// earlier returns due, or expires where that comes first and is still ahead: the delivery is then woken to be given up.
+func earlier(due, expires, now time.Time) time.Time {
+	if !expires.IsZero() && expires.Before(due) && expires.After(now) {
+		return expires
+	}
+	return due
+}
+
+func openRecipients(d store.Delivery) []int {
+	var open []int
+	for i, r := range d.Recipients {
+		if !r.State.Final() {
+			open = append(open, i)
+		}
+	}
+	return open
+}
+
+func joinDetail(parts ...string) string {
+	var kept []string
+	for _, p := range parts {
+		if p != "" {
+			kept = append(kept, p)
+		}
+	}
+	return strings.Join(kept, "; ")
+}

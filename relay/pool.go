@@ -1,0 +1,108 @@
+package relay
+
+import (
+	"sync"
+	"time"
+)
+
+// PoolOptions bounds the reuse of connections. A zero field means the default.
+type PoolOptions struct {
+	Idle     time.Duration // how long an unused connection is kept; 20 seconds
+	PerHost  int           // unused connections kept to one target; 5
+	Total    int           // unused connections kept in all; 100
+	Messages int           // transactions on one connection; 100
+}
+
+func (o PoolOptions) withDefaults() PoolOptions {
+	setDefault(&o.Idle, 20*time.Second)
+	setDefault(&o.PerHost, 5)
+	setDefault(&o.Total, 100)
+	setDefault(&o.Messages, 100)
+	return o
+}
+
+// pool keeps connections that ended a transaction in good order. The newest is used first, so that a burst leaves the
+// surplus to die.
+type pool struct {
+	opts PoolOptions
+
+	mu      sync.Mutex // guards what follows; never held during I/O
+	idle    map[target][]*conn
+	count   int
+	closing sync.WaitGroup // QUITs on their way
+}
+
+func newPool(o PoolOptions) *pool { return &pool{opts: o, idle: map[target][]*conn{}} }
+
+// get returns an idle connection to the target, or nil.
+func (p *pool) get(t target) *conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := p.idle[t]
+	if len(list) == 0 {
+		return nil
+	}
+	c := list[len(list)-1]
+	p.remove(c)
+	c.idle.Stop() // if it fired already, expire finds nothing to remove
+	c.pooled = true
+	return c
+}
+
+// put keeps a connection or says good-bye to it.
+func (p *pool) put(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := c.target
+	if c.dead || c.uses >= p.opts.Messages || len(p.idle[t]) >= p.opts.PerHost || p.count >= p.opts.Total {
+		p.farewell(c)
+		return
+	}
+	p.idle[t] = append(p.idle[t], c)
+	p.count++
+	c.idle = time.AfterFunc(p.opts.Idle, func() { p.expire(c) })
+}
+
+// expire closes a connection whose time is over, unless somebody took it first.
+func (p *pool) expire(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.remove(c) {
+		p.farewell(c)
+	}
+}
+
+// remove takes c out and tells whether it was there. p.mu is held.
+func (p *pool) remove(c *conn) bool {
+	t := c.target
+	for i, other := range p.idle[t] {
+		if other != c {
+			continue
+		}
+		p.idle[t] = append(p.idle[t][:i], p.idle[t][i+1:]...)
+		if len(p.idle[t]) == 0 {
+			delete(p.idle, t)
+		}
+		p.count--
+		return true
+	}
+	return false
+}
+
+// farewell says QUIT without making the caller wait. p.mu is held, which orders Add before Close's Wait.
+func (p *pool) farewell(c *conn) { p.closing.Go(c.quit) }
+
+// close says good-bye to all idle connections and waits until that is done.
+func (p *pool) close() {
+	p.mu.Lock()
+	for _, list := range p.idle {
+		for _, c := range list {
+			c.idle.Stop()
+			p.farewell(c)
+		}
+	}
+	clear(p.idle)
+	p.count = 0
+	p.mu.Unlock()
+	p.closing.Wait()
+}

@@ -1,0 +1,74 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// Resolver finds mail hosts. Errors that wrap neither ErrNoDomain nor ErrNoRecords are temporary: a timeout, SERVFAIL, a
+// resolver that is down.
+type Resolver interface {
+	// LookupMX returns the MX records of an A-label domain in any order.
+	LookupMX(ctx context.Context, domain string) ([]MX, error)
+	// LookupIP returns the addresses of a host, following CNAMEs.
+	LookupIP(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// MX is one mail exchanger. Host "." is the null MX of RFC 7505.
+type MX struct {
+	Host       string
+	Preference uint16
+}
+
+var (
+	// ErrNoDomain: the name does not exist (NXDOMAIN).
+	ErrNoDomain = errors.New("no such domain")
+	// ErrNoRecords: there are no records of the type asked for. A Resolver that cannot tell whether the name exists at
+	// all says this.
+	ErrNoRecords = errors.New("no such records")
+)
+
+// systemResolver asks as the system is configured to. It does not tell NXDOMAIN from an empty answer.
+type systemResolver struct{ r *net.Resolver }
+
+func (s systemResolver) LookupMX(ctx context.Context, domain string) ([]MX, error) {
+	records, err := s.r.LookupMX(ctx, rooted(domain))
+	if len(records) == 0 {
+		return nil, lookupError(err)
+	}
+	out := make([]MX, len(records))
+	for i, r := range records {
+		out[i] = MX{Host: r.Host, Preference: r.Pref}
+	}
+	return out, nil // err may still tell of further records with invalid names, which we can do without
+}
+
+func (s systemResolver) LookupIP(ctx context.Context, host string) ([]netip.Addr, error) {
+	addrs, err := s.r.LookupNetIP(ctx, "ip", rooted(host))
+	if len(addrs) == 0 {
+		return nil, lookupError(err)
+	}
+	return addrs, nil
+}
+
+// rooted keeps the search list of the system out: example.org must not become example.org.internal.
+func rooted(name string) string {
+	if name == "" || name[len(name)-1] == '.' {
+		return name
+	}
+	return name + "."
+}
+
+func lookupError(err error) error {
+	var dns *net.DNSError
+	switch {
+	case err == nil:
+		return ErrNoRecords
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return fmt.Errorf("%w: %s", ErrNoRecords, dns.Name)
+	}
+	return err
+}

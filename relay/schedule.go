@@ -1,0 +1,365 @@
+package relay
+
+import (
+	"container/heap"
+	"math"
+	"time"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+// schedule decides which delivery starts next. It is plain data without a lock, a clock or a goroutine: the dispatcher
+// owns it.
+//
+// A lane is one stream's queue to one destination, ordered by due time. A lane is in exactly one place:
+//
+//	waiting   its earliest delivery is due later: in the schedule's heap of lanes
+//	ready     something is due: in its stream's ring
+//	blocked   something is due and the site is at its limit: in the site's list
+//	empty     nothing queued: forgotten when nothing flies either
+//
+// Streams with ready lanes take turns by deficit round robin (weights 1 to 100, a delivery costs 1), and the lanes of a
+// stream take turns in its ring. Every step is O(log n) at worst, whatever the number of lanes.
+type schedule struct {
+	limits   Limits
+	snapshot *store.Snapshot
+	tickets  ticketTable
+	streams  map[store.StreamKey]*streamQueue
+	active   ring[*streamQueue]
+	sites    map[string]*site
+	waiting  laneHeap
+	flying   int
+	recent   recentlyDone
+}
+
+// streamQueue is the share of one stream.
+type streamQueue struct {
+	key      store.StreamKey
+	weight   int
+	paused   bool
+	route    siteRule
+	lanes    map[string]*lane
+	ready    ring[*lane]
+	deficit  int
+	flying   int
+	tickets  int
+	inActive bool
+}
+
+// site counts the attempts under way to one place, over all streams.
+type site struct {
+	key     string
+	limit   int
+	flying  int
+	blocked ring[*lane]
+}
+
+type lanePlace uint8
+
+const (
+	laneEmpty lanePlace = iota
+	laneWaiting
+	laneReady
+	laneBlocked
+)
+
+// lane holds the indexes of its tickets as a heap by due time.
+type lane struct {
+	stream      *streamQueue
+	destination string
+	place       lanePlace
+	index       int // in schedule.waiting while laneWaiting
+	heap        []int32
+	tickets     int   // in heap and flying; the lane is forgotten at 0
+	site        *site // while laneBlocked
+}
+
+// start is one delivery that may begin now.
+type start struct {
+	slot    int32
+	id      store.DeliveryID
+	attempt int
+	stream  *streamQueue
+	site    *site
+}
+
+func newSchedule(limits Limits, snap *store.Snapshot) *schedule {
+	s := &schedule{limits: limits, streams: map[store.StreamKey]*streamQueue{}, sites: map[string]*site{}}
+	s.tickets.index = map[ticketKey]int32{}
+	s.recent.attempts = map[ticketKey]int32{}
+	s.directory(snap)
+	return s
+}
+
+// directory takes over the pauses, weights and routes of a snapshot.
+func (s *schedule) directory(snap *store.Snapshot) {
+	s.snapshot = snap
+	for _, q := range s.streams {
+		before := q.route
+		q.configure(snap)
+		if q.route != before {
+			s.unblock(q)
+		}
+		s.activate(q)
+	}
+}
+
+// unblock lets lanes go on whose site may not be the one they wait for any more.
+func (s *schedule) unblock(q *streamQueue) {
+	for _, l := range q.lanes {
+		if l.place == laneBlocked {
+			s.release(l.site)
+		}
+	}
+}
+
+func (q *streamQueue) configure(snap *store.Snapshot) {
+	stream, ok := snap.Streams[q.key]
+	q.weight = stream.Weight
+	if q.weight <= 0 {
+		q.weight = 10
+	}
+	q.paused = ok && stream.Paused
+	q.route = ruleFor(snap, q.key)
+}
+
+func (s *schedule) stream(key store.StreamKey) *streamQueue {
+	q := s.streams[key]
+	if q == nil {
+		q = &streamQueue{key: key, lanes: map[string]*lane{}}
+		q.configure(s.snapshot)
+		s.streams[key] = q
+	}
+	return q
+}
+
+// add takes a ticket in. A newer one for the same delivery replaces the older; one that an attempt under way or a
+// finished attempt has overtaken is dropped.
+func (s *schedule) add(t store.Ticket, now int64) {
+	key := keyOf(t.ID)
+	if done, ok := s.recent.attempts[key]; ok && int(done) >= t.Attempt {
+		return
+	}
+	due := unixNano(t.Due)
+	slot, known := s.tickets.index[key]
+	if !known {
+		s.insert(s.tickets.put(key, due, int32(t.Attempt)), s.laneFor(t), now)
+		return
+	}
+	e := s.tickets.at(slot)
+	if int(e.attempt) > t.Attempt {
+		return
+	}
+	e.attempt, e.due = int32(t.Attempt), due
+	if e.flying {
+		e.fresh = true
+		return
+	}
+	l := e.lane
+	s.tickets.fix(l, int(e.pos))
+	s.place(l, now)
+}
+
+func (s *schedule) laneFor(t store.Ticket) *lane {
+	q := s.stream(store.StreamKey{Server: t.Server, Stream: t.Stream})
+	l := q.lanes[t.Destination]
+	if l == nil {
+		l = &lane{stream: q, destination: t.Destination}
+		q.lanes[t.Destination] = l
+	}
+	return l
+}
+
+func (s *schedule) insert(slot int32, l *lane, now int64) {
+	s.tickets.at(slot).lane = l
+	l.tickets++
+	l.stream.tickets++
+	s.tickets.push(l, slot)
+	s.place(l, now)
+}
+
+func (s *schedule) head(l *lane) int64 { return s.tickets.at(l.heap[0]).due }
+
+// place puts a lane where its head belongs. Ready and blocked lanes stay: next looks at the due time again.
+func (s *schedule) place(l *lane, now int64) {
+	switch {
+	case l.place == laneReady || l.place == laneBlocked:
+		return
+	case len(l.heap) == 0:
+		s.unwait(l)
+		if l.tickets == 0 {
+			delete(l.stream.lanes, l.destination)
+		}
+	case s.head(l) <= now:
+		s.unwait(l)
+		l.place = laneReady
+		l.stream.ready.push(l)
+		s.activate(l.stream)
+	case l.place == laneWaiting:
+		heap.Fix(laneOrder{s}, l.index)
+	default:
+		l.place = laneWaiting
+		heap.Push(laneOrder{s}, l)
+	}
+}
+
+func (s *schedule) unwait(l *lane) {
+	if l.place == laneWaiting {
+		heap.Remove(laneOrder{s}, l.index)
+		l.place = laneEmpty
+	}
+}
+
+func (s *schedule) activate(q *streamQueue) {
+	if !q.inActive && !q.paused && q.ready.len() > 0 && q.flying < s.limits.PerStream {
+		q.inActive = true
+		s.active.push(q)
+	}
+}
+
+// wake moves the lanes whose time has come to their streams, and returns when the next one's comes.
+func (s *schedule) wake(now int64) (next int64, any bool) {
+	for len(s.waiting) > 0 {
+		l := s.waiting[0]
+		if due := s.head(l); due > now {
+			return due, true
+		}
+		s.place(l, now)
+	}
+	return 0, false
+}
+
+// next takes the delivery that may start now, if any, and counts it as flying.
+func (s *schedule) next(now int64) (start, bool) {
+	for s.flying < s.limits.Total && s.active.len() > 0 {
+		q := s.active.front()
+		if q.paused || q.flying >= s.limits.PerStream || q.ready.len() == 0 {
+			s.leave(q)
+			continue
+		}
+		if q.deficit < 1 {
+			q.deficit += q.weight
+		}
+		if st, ok := s.take(q, now); ok {
+			q.deficit--
+			if q.deficit < 1 {
+				s.active.rotate()
+			}
+			return st, true
+		}
+	}
+	return start{}, false
+}
+
+// leave takes a stream that cannot send out of its turn; what it saved up is lost, as deficit round robin demands.
+func (s *schedule) leave(q *streamQueue) {
+	s.active.pop()
+	q.inActive, q.deficit = false, 0
+	s.dropStream(q)
+}
+
+// take starts the first due delivery of the lane at the front of a stream's ring, or moves that lane to where it belongs.
+func (s *schedule) take(q *streamQueue, now int64) (start, bool) {
+	l := q.ready.pop()
+	l.place = laneEmpty
+	if s.head(l) > now {
+		s.place(l, now)
+		return start{}, false
+	}
+	at := s.site(q.route, l.destination)
+	if at.flying >= at.limit {
+		l.place, l.site = laneBlocked, at
+		at.blocked.push(l)
+		return start{}, false
+	}
+	slot := s.tickets.pop(l)
+	e := s.tickets.at(slot)
+	e.flying, e.fresh = true, false
+	q.flying++
+	at.flying++
+	s.flying++
+	st := start{slot: slot, id: e.key.id(), attempt: int(e.attempt), stream: q, site: at}
+	s.place(l, now)
+	return st, true
+}
+
+// done ends a flight. A delivery that is not final and has had no newer ticket is forgotten too: its ticket is on the way.
+func (s *schedule) done(st start, o outcome, now int64) {
+	e := s.tickets.at(st.slot)
+	l := e.lane
+	st.stream.flying--
+	st.site.flying--
+	s.flying--
+	e.flying = false
+	switch {
+	case o.final:
+		s.recent.put(e.key, int32(o.attempt))
+		s.forget(st.slot)
+	case o.again != 0 && !e.fresh:
+		e.due = o.again
+		s.tickets.push(l, st.slot)
+	case e.fresh:
+		s.tickets.push(l, st.slot)
+	default:
+		s.forget(st.slot)
+	}
+	s.place(l, now)
+	s.release(st.site)
+	s.activate(st.stream)
+	s.dropStream(st.stream)
+}
+
+func (s *schedule) forget(slot int32) {
+	l := s.tickets.at(slot).lane
+	l.tickets--
+	l.stream.tickets--
+	s.tickets.free(slot)
+}
+
+// release lets all lanes go on that wait for the site. Waking them one at a time would leave the slot unused when the
+// one woken belongs to a stream that may not send; there are no more of them than streams.
+func (s *schedule) release(at *site) {
+	if at.flying >= at.limit {
+		return
+	}
+	for at.blocked.len() > 0 {
+		l := at.blocked.pop()
+		l.site, l.place = nil, laneReady
+		l.stream.ready.push(l)
+		s.activate(l.stream)
+	}
+	s.dropSite(at)
+}
+
+func (s *schedule) dropSite(at *site) {
+	if at.flying == 0 && at.blocked.len() == 0 && s.sites[at.key] == at {
+		delete(s.sites, at.key)
+	}
+}
+
+func (s *schedule) dropStream(q *streamQueue) {
+	if q.tickets == 0 && q.flying == 0 && !q.inActive && s.streams[q.key] == q {
+		delete(s.streams, q.key)
+	}
+}
+
+func (s *schedule) site(r siteRule, destination string) *site {
+	key, limit := r.site(destination, s.limits)
+	at := s.sites[key]
+	if at == nil {
+		at = &site{key: key, limit: limit}
+		s.sites[key] = at
+	}
+	return at
+}
+
+// unixNano is time.Time.UnixNano for times outside its range, too.
+func unixNano(t time.Time) int64 {
+	switch {
+	case t.Year() < 1970:
+		return 0
+	case t.Year() > 2200:
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}

@@ -1,0 +1,30 @@
+package relay
+
+import (
+	"context"
+	"iter"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+// routeTargets yields what a route leads to for one domain: its smarthost, or the domain's own mail hosts.
+func (n *network) routeTargets(ctx context.Context, r store.Route, domain string) iter.Seq2[target, *fault] {
+	if !r.Smarthost() {
+		mode := r.TLS
+		if mode == "" {
+			mode = store.TLSOpportunistic
+		}
+		return n.mxTargets(ctx, domain, mode)
+	}
+	return func(yield func(target, *fault) bool) { yield(smarthostTarget(r), nil) }
+}
+
+// smarthostTarget is verified against the host as configured. Its name is resolved by the dialler, which tries all
+// addresses and may use private ones: the operator named it.
+func smarthostTarget(r store.Route) target {
+	mode := r.TLS
+	if mode == "" {
+		mode = store.TLSStartTLS
+	}
+	return target{host: r.Host, address: routeAddress(r), tls: mode, username: r.Username, password: r.PasswordFile}
+}

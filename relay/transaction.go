@@ -1,0 +1,304 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/mailchute/mailchute/message"
+	"github.com/mailchute/mailchute/store"
+)
+
+// transaction is one MAIL … final dot on a connection.
+type transaction struct {
+	c        *conn
+	env      envelope
+	open     func(context.Context) (io.ReadCloser, error)
+	commands []string // RCPT, for env.rcpts
+
+	results  map[int]Result // by forward.index: what is decided
+	accepted []forward      // RCPT was answered 2xx
+	refused  *fault         // MAIL or DATA was refused
+	lonely   bool           // DATA was answered 354 although nobody was accepted
+}
+
+// run sends the message. What is decided is in results afterwards. A fault means that the connection was lost, or that we
+// were stopped, before the body: recipients without a result may be tried at another host at once.
+func (t *transaction) run(ctx context.Context) *fault {
+	c := t.c
+	c.uses++
+	mail, f := t.env.mailCommand(c.ext, c.target.host, c.now())
+	if f != nil {
+		t.decideAll(f)
+		return nil
+	}
+	if t.prepare(); len(t.env.rcpts) == 0 {
+		return nil
+	}
+	body, err := t.open(ctx)
+	if err != nil {
+		t.decideAll(&fault{reply: store.Reply{Command: phaseBody}, err: fmt.Errorf("opening the message: %w", err)})
+		return nil
+	}
+	defer body.Close() // read only: what could fail has failed in Read
+	release := c.guard(ctx)
+	defer release()
+	if f := t.greet(ctx, mail); f != nil {
+		return f
+	}
+	if len(t.accepted) == 0 || t.refused != nil {
+		return t.abandon(ctx)
+	}
+	t.transfer(ctx, body, release)
+	return nil
+}
+
+// prepare builds the RCPT commands and settles the recipients that this host cannot take.
+func (t *transaction) prepare() {
+	var kept []forward
+	for _, r := range t.env.rcpts {
+		command, f := r.rcptCommand(t.c.ext, t.c.target.host, t.c.now())
+		if f != nil {
+			t.decide(r, f)
+			continue
+		}
+		kept, t.commands = append(kept, r), append(t.commands, command)
+	}
+	t.env.rcpts = kept
+}
+
+func (t *transaction) decide(r forward, f *fault) { t.results[r.index] = f.result(t.c.detail()) }
+
+// decideAll gives every recipient without a result this one.
+func (t *transaction) decideAll(f *fault) {
+	for _, r := range t.env.rcpts {
+		if _, ok := t.results[r.index]; !ok {
+			t.decide(r, f)
+		}
+	}
+}
+
+// greet sends everything up to DATA, in one go where the host allows it (RFC 2920), and matches the replies in order.
+func (t *transaction) greet(ctx context.Context, mail string) *fault {
+	if t.c.ext.pipelining {
+		return t.pipelined(ctx, mail)
+	}
+	return t.stepwise(ctx, mail)
+}
+
+func (t *transaction) pipelined(ctx context.Context, mail string) *fault {
+	lines := append(append([]string{mail}, t.commands...), "DATA")
+	reset := t.c.dirty
+	if reset {
+		lines = append([]string{"RSET"}, lines...)
+	}
+	for _, l := range lines {
+		if err := t.c.line(l); err != nil {
+			return t.c.broken(ctx, phaseMail, err)
+		}
+	}
+	if f := t.c.flush(ctx, phaseMail); f != nil {
+		return f
+	}
+	t.c.dirty = true
+	if reset {
+		if f := t.onReset(ctx); f != nil {
+			return f
+		}
+	}
+	if f := t.onMail(ctx); f != nil {
+		return f
+	}
+	for _, r := range t.env.rcpts {
+		if f := t.onRcpt(ctx, r); f != nil {
+			return f
+		}
+	}
+	return t.onData(ctx)
+}
+
+func (t *transaction) stepwise(ctx context.Context, mail string) *fault {
+	send := func(line, phase string) *fault {
+		if err := t.c.line(line); err != nil {
+			return t.c.broken(ctx, phase, err)
+		}
+		return t.c.flush(ctx, phase)
+	}
+	if t.c.dirty {
+		if f := andThen(send("RSET", phaseReset), func() *fault { return t.onReset(ctx) }); f != nil {
+			return f
+		}
+	}
+	t.c.dirty = true
+	f := andThen(send(mail, phaseMail), func() *fault { return t.onMail(ctx) })
+	if f != nil || t.refused != nil {
+		return f
+	}
+	for i, r := range t.env.rcpts {
+		if f := andThen(send(t.commands[i], phaseRcpt), func() *fault { return t.onRcpt(ctx, r) }); f != nil {
+			return f
+		}
+	}
+	if len(t.accepted) == 0 {
+		return nil
+	}
+	return andThen(send("DATA", phaseData), func() *fault { return t.onData(ctx) })
+}
+
+func andThen(f *fault, next func() *fault) *fault {
+	if f != nil {
+		return f
+	}
+	return next()
+}
+
+func (t *transaction) onReset(ctx context.Context) *fault {
+	r, f := t.c.reply(ctx, phaseReset, t.c.timeouts.Hello)
+	if f == nil && r.code/100 != 2 {
+		t.c.dead = true
+		f = t.c.refused(r, phaseReset)
+		f.fresh = true
+	}
+	return f
+}
+
+func (t *transaction) onMail(ctx context.Context) *fault {
+	r, f := t.c.reply(ctx, phaseMail, t.c.timeouts.Mail)
+	if f != nil {
+		return f
+	}
+	if r.code/100 != 2 {
+		t.refused = t.c.refused(r, phaseMail)
+		t.decideAll(t.refused)
+	}
+	return nil
+}
+
+// onRcpt takes the reply for one recipient. Where MAIL was refused it is only read: that refusal is the reason.
+func (t *transaction) onRcpt(ctx context.Context, to forward) *fault {
+	r, f := t.c.reply(ctx, phaseRcpt, t.c.timeouts.Rcpt)
+	switch {
+	case f != nil:
+		return f
+	case t.refused != nil:
+	case r.code/100 == 2:
+		t.accepted = append(t.accepted, to)
+	default:
+		t.decide(to, t.c.refused(r, phaseRcpt))
+	}
+	return nil
+}
+
+func (t *transaction) onData(ctx context.Context) *fault {
+	r, f := t.c.reply(ctx, phaseData, t.c.timeouts.Data)
+	switch {
+	case f != nil:
+		return f
+	case r.code == 354:
+		t.lonely = len(t.accepted) == 0 || t.refused != nil
+	case t.refused == nil:
+		t.refused = t.c.refused(r, phaseData)
+		t.decideAll(t.refused)
+		t.c.dead = t.c.dead || r.code/100 == 2 // a host that thinks it has a message: nobody knows what it will read as one
+	}
+	return nil
+}
+
+// abandon ends a transaction that has nobody to go to. A host that said 354 to it is waiting for content, and gets none (RFC 2920 3.1).
+func (t *transaction) abandon(ctx context.Context) *fault {
+	if !t.lonely {
+		return nil
+	}
+	if _, f := t.c.command(ctx, phaseDot, t.c.timeouts.Dot, "."); f != nil {
+		t.c.kill() // all recipients are decided; only the connection is lost
+	}
+	return nil
+}
+
+// transfer sends the content. The final dot is the point of no return: release cuts the tie to ctx just before it, and if
+// that comes too late the connection has been closed and the message has not been handed over.
+func (t *transaction) transfer(ctx context.Context, body io.Reader, release func() bool) {
+	dot := message.NewDotWriter(t.c.bw)
+	if f := t.content(ctx, body, dot); f != nil {
+		t.c.kill()
+		t.decideAll(f)
+		return
+	}
+	if !release() {
+		t.decideAll(t.c.broken(ctx, phaseBody, context.Cause(ctx)))
+		return
+	}
+	detached := context.WithoutCancel(ctx)
+	if err := dot.Close(); err != nil {
+		t.lastDot(t.c.broken(detached, phaseDot, err), errors.Is(err, message.ErrNotCanonical))
+		return
+	}
+	if f := t.c.flush(detached, phaseDot); f != nil {
+		t.lastDot(f, false)
+		return
+	}
+	r, f := t.c.reply(detached, phaseDot, t.c.timeouts.Dot)
+	if f != nil {
+		t.lastDot(f, f.err == nil)
+		return
+	}
+	t.c.dirty = r.code/100 != 2
+	answer := t.c.refused(r, phaseDot).result(t.c.detail())
+	answer.Relayed = r.code/100 == 2 && !t.c.ext.dsn
+	for _, to := range t.accepted {
+		t.results[to.index] = answer
+	}
+}
+
+// lastDot settles a message whose final dot got no usable answer. Certain are only a 421, which says that it was not taken, and
+// content that is not canonical, which gets no final dot.
+func (t *transaction) lastDot(f *fault, certain bool) {
+	result := f.result(t.c.detail())
+	result.Uncertain = !certain
+	if errors.Is(f.err, message.ErrNotCanonical) {
+		result.Err = damaged(f.err)
+	}
+	for _, to := range t.accepted {
+		t.results[to.index] = result
+	}
+}
+
+// content copies the body up to its last octet and tells our own faults from those of the connection.
+func (t *transaction) content(ctx context.Context, body io.Reader, dot io.Writer) *fault {
+	source := &errorReader{r: body}
+	buf := copyBuffers.Get().(*[wireBuffer]byte)
+	defer copyBuffers.Put(buf)
+	n, err := io.CopyBuffer(struct{ io.Writer }{dot}, source, buf[:])
+	switch {
+	case source.err != nil:
+		return &fault{reply: store.Reply{Command: phaseBody, At: t.c.now()}, err: fmt.Errorf("reading the message: %w", source.err)}
+	case errors.Is(err, message.ErrNotCanonical):
+		return &fault{reply: store.Reply{Command: phaseBody, At: t.c.now()}, err: damaged(err)}
+	case err != nil:
+		return t.c.broken(ctx, phaseBody, err)
+	case t.env.message.Size > 0 && n != t.env.message.Size:
+		err := fmt.Errorf("message has %d octets instead of %d", n, t.env.message.Size)
+		return &fault{reply: store.Reply{Command: phaseBody, At: t.c.now()}, err: damaged(err)}
+	}
+	return nil
+}
+
+func damaged(err error) error { return fmt.Errorf("%w: %w", store.ErrDamaged, err) }
+
+var copyBuffers = sync.Pool{New: func() any { return new([wireBuffer]byte) }}
+
+// errorReader remembers the error of its source, so that it is not taken for one of the connection.
+type errorReader struct {
+	r   io.Reader
+	err error
+}
+
+func (e *errorReader) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		e.err = err
+	}
+	return n, err
+}

@@ -1,0 +1,49 @@
+package relay
+
+import (
+	"context"
+	"io"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+// Transport hands one message to its next hop.
+type Transport interface {
+	// Send tries to deliver the job and returns one Result per recipient, in the order of Job.Recipients. It never
+	// fails as a whole. When ctx ends before a final dot the recipients concerned get a Result whose Err is the
+	// context's; from a final dot on Send waits for the answer whatever becomes of ctx.
+	Send(ctx context.Context, job Job) []Result
+	// Close gives up what is kept between jobs. No Send may be under way.
+	Close() error
+}
+
+// Job is one message on its way to one destination.
+type Job struct {
+	Message    store.Message
+	Route      store.Route
+	Recipients []Rcpt
+	// Open opens the octets of the message. It is called once per transaction.
+	Open func(ctx context.Context) (io.ReadCloser, error)
+}
+
+// Rcpt is one forward-path of a job with its RFC 3461 parameters.
+type Rcpt struct {
+	Address string
+	Notify  string
+	ORcpt   string
+}
+
+// Result is what an attempt did for one recipient.
+type Result struct {
+	// Reply is the answer that decides, or our own words where its Host is empty. A 2xx code means delivered only in
+	// answer to the final dot.
+	Reply store.Reply
+	// Err is the local or network cause where no reply decides; nil otherwise.
+	Err error
+	// Uncertain is set when the answer to the final dot was lost.
+	Uncertain bool
+	// Relayed is set on success when the next hop does not offer RFC 3461, so that a success notice is ours to send.
+	Relayed bool
+	// Detail describes the connection for people: address, TLS achieved, how often it had been used.
+	Detail string
+}
