@@ -95,3 +95,16 @@ func drain(b *testing.B, r io.Reader, p []byte) {
 		}
 	}
 }
+
+func BenchmarkReadHeader(b *testing.B) {
+	benchEach(b, func(b *testing.B, msg []byte) {
+		src := bytes.NewReader(nil)
+		b.SetBytes(int64(bytes.Index(msg, []byte("\r\n\r\n")) + 4))
+		for b.Loop() {
+			src.Reset(msg)
+			if _, _, err := ReadHeader(src, HeaderLimits{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -49,20 +49,26 @@ func toALabels(domain string) (string, error) {
 
 // checkName checks a name of A-labels against the Domain of RFC 5321 4.1.2.
 func checkName(name string) error {
-	if len(name) > maxName {
-		return ErrAddressTooLong
-	}
-	labels := strings.Split(name, ".")
-	for _, label := range labels {
-		if !isLabel(label) {
-			return ErrAddressSyntax
-		}
+	if err := checkLabels(name); err != nil {
+		return err
 	}
 	if _, err := netip.ParseAddr(name); err == nil {
 		return ErrAddressLiteral
 	}
-	if len(labels) < 2 {
+	if !strings.Contains(name, ".") {
 		return ErrAddressNotFQDN
+	}
+	return nil
+}
+
+func checkLabels(name string) error {
+	if len(name) > maxName {
+		return ErrAddressTooLong
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if !isLabel(label) {
+			return ErrAddressSyntax
+		}
 	}
 	return nil
 }

@@ -1,21 +1,95 @@
 package message
 
+import (
+	"fmt"
+	"net/mail"
+	"strings"
+)
+
 // Mailbox is one entry of an address list in a header field.
 type Mailbox struct {
 	// Name is the decoded display name, empty if there is none.
 	Name string
-	// Address is the addr-spec.
+	// Address is the addr-spec. Unlike an envelope address it has not been checked beyond its grammar.
 	Address Address
 }
 
-// AddressList parses every field of that name (From, To, Cc …) and returns the mailboxes in order, those of groups included.
-// No such field is an empty list.
-func (h *Header) AddressList(name string) ([]Mailbox, error) { return nil, nil }
+// AddressList parses every field of that name (From, To, Cc …) and returns the mailboxes in order, those of groups
+// included. No such field is an empty list.
+func (h *Header) AddressList(name string) ([]Mailbox, error) {
+	var list []Mailbox
+	parser := mail.AddressParser{WordDecoder: wordDecoder()}
+	for _, f := range h.fields {
+		if !f.Is(name) {
+			continue
+		}
+		parsed, err := parser.ParseList(f.Value())
+		if err != nil {
+			return nil, fmt.Errorf("%s field is not a list of addresses", f.Name())
+		}
+		for _, m := range parsed {
+			at := strings.LastIndexByte(m.Address, '@')
+			list = append(list, Mailbox{Name: m.Name, Address: Address{Local: m.Address[:at], Domain: m.Address[at+1:]}})
+		}
+	}
+	return list, nil
+}
 
-// CheckSingletons checks the fields that say who wrote what to whom: exactly one From, which parses and is no group; at most
-// one each of Date, Sender, Reply-To, To, Cc, Message-ID, In-Reply-To, References and Subject (RFC 5322 3.6). Two of
-// them let two readers see two authors. The error is one of the class ErrHeaderRules and names the field.
-func (h *Header) CheckSingletons() error { return nil }
+// singletons are the fields that RFC 5322 3.6 allows once. Bcc is missing because it is removed anyway. The MIME fields are missing
+// because RFC 2045 sets no number and senders do repeat MIME-Version.
+var singletons = [...]string{"From", "Date", "Sender", "Reply-To", "To", "Cc", "Message-ID", "In-Reply-To", "References", "Subject"}
+
+// CheckSingletons checks the fields that say who wrote what to whom: exactly one From, which parses and is no group; at
+// most one each of Date, Sender, Reply-To, To, Cc, Message-ID, In-Reply-To, References and Subject (RFC 5322 3.6). Two of
+// them let two readers see two authors. The error is one of the class ErrHeaderRules; that of a duplicate names the field.
+func (h *Header) CheckSingletons() error {
+	for _, name := range singletons {
+		if h.Count(name) > 1 {
+			return fmt.Errorf("%w: %s", ErrDuplicateField, name)
+		}
+	}
+	for _, f := range h.fields {
+		if !f.Is("From") {
+			continue
+		}
+		if hasGroup(f.Value()) {
+			return ErrFromGroup
+		}
+		if list, err := h.AddressList("From"); err != nil || len(list) == 0 {
+			return ErrBadFrom
+		}
+		return nil
+	}
+	return ErrNoFrom
+}
+
+// hasGroup reports whether an address list has a colon where only group syntax has one: outside quoted strings, comments, angle
+// brackets and domain literals. net/mail flattens groups without a word.
+func hasGroup(s string) bool {
+	var closing []byte // what ends the constructs that are open
+	for i := 0; i < len(s); i++ {
+		c, depth := s[i], len(closing)
+		switch {
+		case c == '\\':
+			i++
+		case depth > 0 && c == closing[depth-1]:
+			closing = closing[:depth-1]
+		case depth > 0 && closing[depth-1] == '"':
+		case c == '(':
+			closing = append(closing, ')')
+		case depth > 0 && closing[depth-1] == ')':
+		case c == '"':
+			closing = append(closing, '"')
+		case c == '<':
+			closing = append(closing, '>')
+		case c == '[':
+			closing = append(closing, ']')
+		case c == ':' && depth == 0:
+			return true
+		}
+	}
+	return false
+}
 
 // LoopLimits bounds the hops of a message. The zero value is the default.
 type LoopLimits struct {
@@ -25,6 +99,47 @@ type LoopLimits struct {
 	MaxOwn int
 }
 
-// CheckLoop returns an ErrLoop if the message has more Received fields than the limits allow, in all or with "by host".
-// An empty host checks the total alone.
-func (h *Header) CheckLoop(host string, l LoopLimits) error { return nil }
+func (l LoopLimits) withDefaults() LoopLimits {
+	if l.MaxReceived == 0 {
+		l.MaxReceived = 100
+	}
+	if l.MaxOwn == 0 {
+		l.MaxOwn = 3
+	}
+	return l
+}
+
+// CheckLoop returns ErrLoop if the message, before our own Received is added, has more Received fields than the limits
+// allow, in all or with "by host". An empty host checks the total alone.
+func (h *Header) CheckLoop(host string, l LoopLimits) error {
+	l = l.withDefaults()
+	all, own := 0, 0
+	for _, f := range h.fields {
+		if !f.Is("Received") {
+			continue
+		}
+		all++
+		if host != "" && receivedBy(f.Value(), host) {
+			own++
+		}
+	}
+	switch {
+	case all > l.MaxReceived:
+		return fmt.Errorf("%w: %d hops", ErrLoop, all)
+	case own > l.MaxOwn:
+		return fmt.Errorf("%w: %d times here", ErrLoop, own)
+	}
+	return nil
+}
+
+// receivedBy reports whether value has a BY clause with that host, in a comment or not: a forged one can only make the forger's own
+// message fail.
+func receivedBy(value, host string) bool {
+	words := strings.Fields(value)
+	for i := 1; i < len(words); i++ {
+		if strings.EqualFold(words[i-1], "by") && strings.EqualFold(strings.TrimRight(words[i], ";"), host) {
+			return true
+		}
+	}
+	return false
+}
