@@ -1,6 +1,22 @@
 package message
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Limits of control fields, in characters.
+const (
+	maxStream        = 100
+	maxTag           = 1000
+	maxMetadata      = 10
+	maxMetadataKey   = 20
+	maxMetadataValue = 80
+	maxBounceType    = 100
+)
 
 // Controls are the instructions that a client gave in X-PM-* fields.
 type Controls struct {
@@ -12,7 +28,8 @@ type Controls struct {
 	Metadata []Metadatum
 	// TrackOpens is X-PM-TrackOpens, nil if the client left it to the server's setting.
 	TrackOpens *bool
-	// TrackLinks is X-PM-TrackLinks: "None", "HtmlAndText", "HtmlOnly", "TextOnly", or empty if the client left it to the server's setting.
+	// TrackLinks is X-PM-TrackLinks: "None", "HtmlAndText", "HtmlOnly", "TextOnly", or empty if the client left it to the
+	// server's setting.
 	TrackLinks string
 	// KeepID is X-PM-KeepID. It changes nothing: a Message-ID of the client is always kept byte for byte, where Postmark
 	// replaces it unless this is set.
@@ -42,12 +59,180 @@ type ControlError struct {
 // Error implements error.
 func (e *ControlError) Error() string { return fmt.Sprintf("%s: %s", e.Header, e.Reason) }
 
-// TakeControls removes every X-PM-* field from h and returns what they ask for. The error is a *ControlError; the fields
-// are removed then, too. A key of metadata that is repeated gets an incrementing suffix: key, key1, key2. Any other control that is
-// repeated is an error, since nobody can say which one was meant.
-func TakeControls(h *Header) (Controls, error) { return Controls{}, nil }
+const (
+	controlPrefix  = "X-PM-"
+	metadataPrefix = "X-PM-Metadata-"
+)
 
-// Strip removes what must not travel from h and returns the names removed: Bcc and Resent-Bcc, Return-Path, X-Mailchute-*,
-// and each Authentication-Results that claims to be ours, that is has authservID (RFC 8601 5). An empty authservID
-// leaves Authentication-Results alone.
-func Strip(h *Header, authservID string) []string { return nil }
+// TakeControls removes every X-PM-* field from h and returns what they ask for. The error is a *ControlError about the
+// first field that is wrong; the fields are removed then, too. An empty field asks for nothing, except one of metadata.
+//
+// A key of metadata that is repeated, without case, gets an incrementing suffix: key, key1, key2. Any other control that
+// is repeated is an error, since nobody can say which one was meant.
+func TakeControls(h *Header) (Controls, error) {
+	var fields []Field
+	h.RemoveFunc(func(f Field) bool {
+		if f.hasPrefix(controlPrefix) {
+			fields = append(fields, f)
+			return true
+		}
+		return false
+	})
+	var c Controls
+	seen := make(map[string]bool)
+	for _, f := range fields {
+		name := strings.ToLower(f.Name())
+		if reason := c.take(f, name, seen[name]); reason != "" {
+			return Controls{}, &ControlError{Header: f.Name(), Reason: reason}
+		}
+		seen[name] = true
+	}
+	return c, nil
+}
+
+// take takes one field with the given name in lower case and returns what is wrong with it, "" if nothing is.
+func (c *Controls) take(f Field, name string, again bool) string {
+	value := f.Text()
+	if !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
+		return "contains a control character or text of an unknown charset"
+	}
+	if f.hasPrefix(metadataPrefix) {
+		return c.addMetadata(f.Name()[len(metadataPrefix):], value)
+	}
+	set := c.setter(name)
+	switch {
+	case set == nil:
+		c.Unknown = append(c.Unknown, f.Name())
+		return ""
+	case again:
+		return "appears more than once"
+	case value == "":
+		return ""
+	}
+	return set(value)
+}
+
+// setter returns the function that takes the value of a control, nil for one that is unknown.
+func (c *Controls) setter(name string) func(string) string {
+	switch name {
+	case "x-pm-message-stream":
+		return setText(&c.Stream, maxStream)
+	case "x-pm-tag":
+		return setText(&c.Tag, maxTag)
+	case "x-pm-bounce-type":
+		return setText(&c.BounceType, maxBounceType)
+	case "x-pm-trackopens":
+		return func(v string) string {
+			c.TrackOpens = new(bool)
+			return setBool(c.TrackOpens, v)
+		}
+	case "x-pm-tracklinks":
+		return c.setTrackLinks
+	case "x-pm-keepid":
+		return func(v string) string { return setBool(&c.KeepID, v) }
+	}
+	return nil
+}
+
+func setText(p *string, limit int) func(string) string {
+	return func(v string) string {
+		*p = v
+		return tooLong(v, limit)
+	}
+}
+
+func setBool(p *bool, v string) string {
+	*p = strings.EqualFold(v, "true")
+	if !*p && !strings.EqualFold(v, "false") {
+		return "must be true or false"
+	}
+	return ""
+}
+
+func (c *Controls) setTrackLinks(v string) string {
+	for _, known := range []string{"None", "HtmlAndText", "HtmlOnly", "TextOnly"} {
+		if strings.EqualFold(v, known) {
+			c.TrackLinks = known
+			return ""
+		}
+	}
+	return "must be None, HtmlAndText, HtmlOnly or TextOnly"
+}
+
+func (c *Controls) addMetadata(key, value string) string {
+	if key == "" {
+		return "needs a key behind the last hyphen"
+	}
+	base := key
+	for i := 1; c.hasMetadata(key); i++ {
+		key = base + strconv.Itoa(i)
+	}
+	if len(c.Metadata) == maxMetadata {
+		return fmt.Sprintf("more than %d metadata fields", maxMetadata)
+	}
+	if len(key) > maxMetadataKey {
+		return fmt.Sprintf("key is longer than %d characters", maxMetadataKey)
+	}
+	c.Metadata = append(c.Metadata, Metadatum{Key: key, Value: value})
+	return tooLong(value, maxMetadataValue)
+}
+
+func (c *Controls) hasMetadata(key string) bool {
+	for _, m := range c.Metadata {
+		if strings.EqualFold(m.Key, key) {
+			return true
+		}
+	}
+	return false
+}
+
+func tooLong(v string, limit int) string {
+	if utf8.RuneCountInString(v) > limit {
+		return fmt.Sprintf("is longer than %d characters", limit)
+	}
+	return ""
+}
+
+// Strip removes what must not travel from h and returns the names removed: Bcc and Resent-Bcc, Return-Path,
+// X-Mailchute-*, and each Authentication-Results that claims to be ours, that is has authservID (RFC 8601 5). An empty
+// authservID leaves Authentication-Results alone.
+func Strip(h *Header, authservID string) []string {
+	removed := h.Remove("Bcc", "Resent-Bcc", "Return-Path", "X-Mailchute-*")
+	if authservID == "" {
+		return removed
+	}
+	return append(removed, h.RemoveFunc(func(f Field) bool {
+		return f.Is("Authentication-Results") && strings.EqualFold(authservIDOf(f.Value()), authservID)
+	})...)
+}
+
+// authservIDOf returns the authserv-id that an Authentication-Results value begins with: a token or a quoted string behind any comments, with
+// an optional version behind it (RFC 8601 2.2).
+func authservIDOf(value string) string {
+	value = skipComments(value)
+	if rest, ok := strings.CutPrefix(value, `"`); ok {
+		id, _, _ := strings.Cut(rest, `"`)
+		return id
+	}
+	if end := strings.IndexAny(value, " \t;("); end >= 0 {
+		return value[:end]
+	}
+	return value
+}
+
+func skipComments(s string) string {
+	depth := 0
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case depth > 0 && c == '\\':
+			i++
+		case c == '(':
+			depth++
+		case depth > 0 && c == ')':
+			depth--
+		case depth == 0 && !isBlank(c):
+			return s[i:]
+		}
+	}
+	return ""
+}
