@@ -2,47 +2,167 @@ package message
 
 import (
 	"net/netip"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // TraceInfo is what a Received field tells about one submission. Every string may come from the client: what does not
-// fit the grammar is cleaned or left out.
+// fit the grammar is replaced or left out.
 type TraceInfo struct {
 	// Hello is the argument of EHLO or HELO, empty for HTTP.
 	Hello string
 	// ClientIP is the address of the client.
 	ClientIP netip.Addr
-	// HideClient leaves out Hello and ClientIP.
+	// HideClient leaves out Hello and ClientIP, for streams that must not show where their mail is made.
 	HideClient bool
 	// By is our own host name.
 	By string
 	// Protocol is the WITH word, ProtocolWord or "HTTP". Empty leaves the clause out.
 	Protocol string
-	// TLSVersion and TLSCipher are names as crypto/tls gives them. Empty means no TLS.
+	// TLSVersion and TLSCipher are names as crypto/tls gives them. An empty version means no TLS.
 	TLSVersion, TLSCipher string
 	// ID is the message ID of ours.
 	ID string
-	// For is the recipient. It must be left nil unless the operator asked for it and there is exactly one recipient: it would show
-	// a blind recipient to the others (RFC 5321 7.2).
+	// For is the recipient. It must be nil unless the operator asked for it and there is exactly one recipient: it would
+	// show a blind recipient to the others (RFC 5321 7.2). One that is not ASCII is left out.
 	For *Address
 	// Time is the moment of reception.
 	Time time.Time
 }
 
-// ProtocolWord returns the WITH word of RFC 3848 and RFC 6531 for an SMTP session: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, UTF8SMTP,
-// UTF8SMTPS, UTF8SMTPA or UTF8SMTPSA.
-func ProtocolWord(extended, utf8, tls, auth bool) string { return "" }
+// ProtocolWord returns the WITH word of RFC 3848 and RFC 6531 for an SMTP session: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA,
+// UTF8SMTP, UTF8SMTPS, UTF8SMTPA or UTF8SMTPSA. utf8 means that the client gave SMTPUTF8 for this message.
+func ProtocolWord(extended, utf8, tls, auth bool) string {
+	word := "ESMTP"
+	switch {
+	case !extended:
+		return "SMTP"
+	case utf8:
+		word = "UTF8SMTP"
+	}
+	if tls {
+		word += "S"
+	}
+	if auth {
+		word += "A"
+	}
+	return word
+}
 
-// Received returns a complete Received field (RFC 5321 4.4), folded at 78 columns where its words allow, ending in CRLF, and always
-// exactly one field in printable ASCII whatever t contains.
-func Received(t TraceInfo) []byte { return nil }
+// Received returns a complete Received field (RFC 5321 4.4), folded at 78 columns where its words allow, ending in CRLF,
+// and always exactly one field in printable ASCII whatever t contains.
+func Received(t TraceInfo) []byte {
+	var f folder
+	f.add("Received:")
+	f.add(t.from()...)
+	f.add("by " + traceWord(t.By))
+	if t.Protocol != "" {
+		f.add("with " + traceWord(t.Protocol))
+	}
+	if t.TLSVersion != "" {
+		f.add(traceComment(t.TLSVersion, t.TLSCipher))
+	}
+	if t.ID != "" {
+		f.add("id " + traceWord(t.ID))
+	}
+	if t.For != nil && checkText(t.For.String(), false) == nil && t.For.check() == nil {
+		f.add("for <" + t.For.String() + ">")
+	}
+	f.end(";")
+	f.add(Date(t.Time))
+	return f.bytes()
+}
+
+// from returns the words of the FROM clause, which the grammar demands even where there is nothing to tell.
+func (t TraceInfo) from() []string {
+	if t.HideClient {
+		return []string{"from hidden.invalid", "(client not shown)"}
+	}
+	literal := ""
+	if t.ClientIP.IsValid() {
+		literal = formatLiteral(t.ClientIP.WithZone(""))
+	}
+	switch {
+	case t.Hello == "" && literal == "":
+		return []string{"from unknown.invalid"}
+	case t.Hello == "":
+		return []string{"from " + literal, "(" + literal + ")"}
+	case literal == "":
+		return []string{"from " + traceWord(t.Hello)}
+	}
+	return []string{"from " + traceWord(t.Hello), "(" + literal + ")"}
+}
+
+// maxTraceWord bounds a word from the client so that the line stays within RFC 5322 2.1.1.
+const maxTraceWord = maxDomain
+
+// traceWord makes one word of s: what could end the clause, open a comment or is no printable ASCII becomes a question
+// mark.
+func traceWord(s string) string {
+	if s = cleanTrace(s, ""); s == "" {
+		return "?"
+	}
+	return s
+}
+
+// traceComment makes the text of a comment of words, "" if there are none.
+func traceComment(words ...string) string {
+	return "(" + cleanTrace(strings.TrimSpace(strings.Join(words, " ")), " ") + ")"
+}
+
+// cleanTrace keeps letters, digits, harmless punctuation and what else is allowed.
+func cleanTrace(s, allowed string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < 0x80 && isAlnum(byte(r)) || strings.ContainsRune("-._:[]+=/!#$%&'*^`{|}~"+allowed, r) {
+			return r
+		}
+		return '?'
+	}, s)
+	return s[:min(len(s), maxTraceWord)]
+}
+
+// dateLayout is the date-time of RFC 5322 3.3 without comments.
+const dateLayout = "Mon, 02 Jan 2006 15:04:05 -0700"
 
 // Date formats t as the value of a Date field (RFC 5322 3.3).
-func Date(t time.Time) string { return "" }
+func Date(t time.Time) string { return t.Format(dateLayout) }
 
-// NewMessageID returns a Message-ID value with angle brackets. It is unique if id is. Characters of id and host that do not fit are left out.
-func NewMessageID(id, host string) string { return "" }
+// NewMessageID returns a Message-ID value with angle brackets. It is unique if id is. Characters of id and host that do
+// not fit are left out, and a host of which nothing is left becomes "localhost".
+func NewMessageID(id, host string) string {
+	left := strings.Map(func(r rune) rune {
+		if r < 0x80 && isAtext(byte(r)) {
+			return r
+		}
+		return -1
+	}, id)
+	right, err := toALabels(host)
+	if err != nil || checkLabels(right) != nil {
+		right = "localhost"
+	}
+	return "<" + left + "@" + right + ">"
+}
 
-// AddMissing adds a Date field with t and a Message-ID field with messageID where h has none or an empty one, and returns the names of those it
-// added. A Date or Message-ID that is there is kept byte for byte (RFC 6409 8.2, 8.3).
-func AddMissing(h *Header, t time.Time, messageID string) []string { return nil }
+// AddMissing adds a Date field with t and a Message-ID field with messageID where h has none or an empty one, and
+// returns the names of those it added. A Date or Message-ID that is there is kept byte for byte, whatever X-PM-KeepID
+// says (RFC 6409 8.2, 8.3). Control characters in messageID are left out.
+func AddMissing(h *Header, t time.Time, messageID string) []string {
+	messageID = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, messageID)
+	var added []string
+	for _, f := range []struct{ name, value string }{{"Date", Date(t)}, {"Message-ID", messageID}} {
+		h.RemoveFunc(func(have Field) bool { return have.Is(f.name) && have.Value() == "" })
+		if h.Count(f.name) > 0 {
+			continue
+		}
+		raw := []byte(f.name + ": " + f.value + "\r\n")
+		h.fields = append(h.fields, Field{raw: raw, colon: len(f.name)})
+		added = append(added, f.name)
+	}
+	return added
+}
