@@ -16,7 +16,9 @@ import (
 //	NNNNNNNNNNNNNNNNNNNN.seg   a segment; its number in 20 decimal digits, so that
 //	                           the order of the names is the order of the records
 //	spare-NNNN….free           a pre-written or recycled file that waits to become a segment
-//	*.tmp                      being made; removed by the next Open
+//	NNNNNNNNNNNNNNNNNNNN.damage  beside a segment: it is quarantined; one line of text for each
+//	                           damage, its offset in decimal, a space, the reason
+//	spare-NNNN….tmp            being made; removed by the next Open
 //
 // All files have mode 0600. A segment gets its name by rename, after its header was
 // synced, and the directory is synced before the segment's first frame is acknowledged.

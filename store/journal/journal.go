@@ -69,8 +69,8 @@ type Journal struct {
 	stop     context.CancelFunc
 	recovery Recovery
 
-	// disposing serialises the files of released segments; it is held across
-	// I/O and taken before mu.
+	// disposing serialises what happens to files besides the committer's: released segments,
+	// notes of damage. It is held across I/O and taken before mu.
 	disposing sync.Mutex
 
 	// mu guards the segment table and the fields of its segments. It is never held across I/O.

@@ -104,9 +104,12 @@ func (j *Journal) load(number uint64) (*candidate, error) {
 	if err := c.parse(number, b); err != nil {
 		return nil, err
 	}
-	for _, d := range s.damage {
-		j.recovery.Damage = append(j.recovery.Damage, d)
-		j.quarantine(s, d)
+	fresh := s.damage
+	s.damage = nil
+	j.readDamage(s)
+	j.recovery.Damage = append(j.recovery.Damage, s.damage...)
+	for _, d := range fresh {
+		j.found(c, d.Offset, d.Reason)
 	}
 	return c, nil
 }
@@ -193,9 +196,14 @@ func (j *Journal) settle(c *candidate, last bool) error {
 	return nil
 }
 
-// found records damage that Open met.
+// found records damage that Open met, unless an earlier run noted it already.
 func (j *Journal) found(c *candidate, off int64, reason string) {
 	d := c.corrupt(off, reason)
+	for _, known := range c.damage {
+		if known.Offset == off {
+			return
+		}
+	}
 	j.recovery.Damage = append(j.recovery.Damage, d)
 	j.quarantine(c.segment, d)
 }

@@ -132,21 +132,4 @@ func (j *Journal) unpin(s *segment) {
 	}
 }
 
-// quarantine records damage found in s.
-func (j *Journal) quarantine(s *segment, damage *CorruptError) {
-	j.mu.Lock()
-	known := false
-	for _, d := range s.damage {
-		known = known || d.Offset == damage.Offset
-	}
-	if !known {
-		s.damage = append(s.damage, damage)
-	}
-	s.quarantined = true
-	j.mu.Unlock()
-	if !known {
-		j.log.Error("journal: damage", "segment", damage.Segment, "offset", damage.Offset, "reason", damage.Reason, "path", damage.Path)
-	}
-}
-
 func (j *Journal) pathOf(name string) string { return filepath.Join(j.dir, name) }

@@ -1,0 +1,15 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+)
+
+// WithFormatVersion returns a segment's bytes with another version in its header.
+func WithFormatVersion(segment []byte, version uint32) []byte {
+	b := bytes.Clone(segment)
+	binary.BigEndian.PutUint32(b[8:], version)
+	binary.BigEndian.PutUint32(b[64:], crc32.Checksum(b[:64], castagnoli))
+	return b
+}
