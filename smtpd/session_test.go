@@ -1,0 +1,106 @@
+package smtpd
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/mailchute/mailchute/auth"
+	"github.com/mailchute/mailchute/intake"
+)
+
+const aMessage = "From: a@example.org\r\nSubject: hello\r\n\r\n.dot\r\ntext\r\n"
+
+// TestSubmission runs an ordinary session over each kind of connection.
+func TestSubmission(t *testing.T) {
+	const mail = `
+		C: MAIL FROM:<a@example.org> SIZE=100 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=QQ+2B1
+		S: 250 2.1.0 ok
+		C: RCPT TO:<b@example.net> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;B+2Bx@example.net
+		S: 250 2.1.5 ok
+		C: RCPT TO:<"odd> SIZE=1"@example.net>
+		S: 250 2.1.5 ok
+		C: DATA
+		S: 354 end data with <CR><LF>.<CR><LF>
+		R: From: a@example.org\r\nSubject: hello\r\n\r\n..dot\r\ntext\r\n.\r\n
+		S: 250 2.0.0 queued as 018f0000-0000-7000-8000-000000000001
+		C: QUIT
+		S: 221 2.0.0 bye
+		S: CLOSED`
+	tests := []struct {
+		name, before, protocol string
+		tls                    bool
+	}{
+		{"plain", "S: 220 mail.test ESMTP mailchute\nLOGIN", "UTF8SMTPA", false},
+		{"starttls", "S: 220 …\nC: EHLO x\nS: 250 …\nC: STARTTLS\nS: 220 2.0.0 ready to start TLS\nTLS\nLOGIN", "UTF8SMTPSA", false},
+		{"implicit", "S: 220 …\nLOGIN", "UTF8SMTPSA", true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t, quick())
+			p := r.dial
+			if test.tls {
+				p = r.dialTLS
+			}
+			p().play(test.before + mail)
+			r.wantQueued(aMessage)
+			got := r.in.queued()[0].envelope
+			want := intake.Envelope{
+				Principal: auth.Principal{Kind: auth.KindServerToken, Token: 7, Server: 1},
+				From:      "a@example.org",
+				Recipients: []intake.Recipient{
+					{Address: "b@example.net", Notify: "SUCCESS,FAILURE", ORcpt: "rfc822;B+x@example.net"},
+					{Address: `"odd> SIZE=1"@example.net`},
+				},
+				UTF8: true, EightBit: true, Ret: "HDRS", EnvID: "QQ+1",
+				Hello: "client.test", Protocol: test.protocol,
+			}
+			ignore := cmpopts.IgnoreFields(intake.Envelope{}, "Client", "TLS")
+			if d := cmp.Diff(want, got, ignore); d != "" {
+				t.Errorf("envelope (-want +got):\n%s", d)
+			}
+			if got.Client.String() != "127.0.0.1" || strings.HasPrefix(got.TLS, "TLS 1.3 TLS_") != strings.Contains(test.protocol, "S") && test.name != "plain" {
+				t.Errorf("client %v, TLS %q", got.Client, got.TLS)
+			}
+		})
+	}
+}
+
+// TestEHLO pins what is offered where, in one reply.
+func TestEHLO(t *testing.T) {
+	const base = "250-mail.test\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n" +
+		"250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n"
+	noAuth := quick()
+	noAuth.CleartextAuth = cleartextNowhere()
+	noTLS := quick()
+	noTLS.TLS = nil
+	tests := []struct {
+		name string
+		opts Options
+		tls  bool
+		want string
+	}{
+		{"loopback", quick(), false, base + "250-DSN\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN\r\n"},
+		{"no cleartext auth", noAuth, false, base + "250-DSN\r\n250 STARTTLS\r\n"},
+		{"no cleartext auth, TLS", noAuth, true, base + "250-DSN\r\n250 AUTH PLAIN LOGIN\r\n"},
+		{"no certificate", noTLS, false, base + "250-DSN\r\n250 AUTH PLAIN LOGIN\r\n"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t, test.opts)
+			p := r.dial
+			if test.tls {
+				p = r.dialTLS
+			}
+			c := p()
+			c.play("S: 220 …\nC: EHLO x")
+			got := make([]byte, len(test.want))
+			if _, err := readFull(c, got); err != nil || string(got) != test.want {
+				t.Fatalf("got %q %v\nwant %q", got, err, test.want)
+			}
+			c.play("C: HELO x\nS: 250 mail.test")
+		})
+	}
+}
