@@ -1,0 +1,222 @@
+package local
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mailchute/mailchute/store"
+	"github.com/mailchute/mailchute/store/journal"
+)
+
+// appendFill is the share of a page that is filled where keys only ever grow.
+const appendFill = 0.9
+
+// batch is what one checkpoint writes: the net state of every message that
+// changed, and the journal position that the view then stands for.
+type batch struct {
+	entries  map[store.ID]entry
+	segments map[uint64]usage
+	position journal.Position
+}
+
+// checkpointLoop keeps the view close behind the journal.
+func (s *Store) checkpointLoop() {
+	tick := time.NewTicker(s.opts.CheckpointEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		case <-s.over.kick:
+		}
+		if err := s.checkpoint(); err != nil {
+			s.log.Error("bringing the view up to date", "error", err)
+			select { // what failed for want of space is tried at the next tick
+			case <-s.stop:
+				return
+			case <-tick.C:
+			}
+		}
+	}
+}
+
+// checkpoint brings the view up to date with one synced transaction.
+func (s *Store) checkpoint() error {
+	s.checkpointing.Lock()
+	defer s.checkpointing.Unlock()
+	b := s.over.take()
+	if len(b.entries) == 0 && b.position == s.position {
+		s.over.settle(b, nil)
+		return nil
+	}
+	err := s.db.write(b.write)
+	s.over.settle(b, err)
+	if err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	s.position = b.position
+	return nil
+}
+
+// take begins a checkpoint.
+func (o *overlay) take() batch {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	b := batch{entries: o.dirty, segments: make(map[uint64]usage, len(o.touched)), position: o.end()}
+	for w := range o.writes {
+		if w.from.Before(b.position) {
+			b.position = w.from
+		}
+	}
+	for n := range o.touched {
+		b.segments[n] = o.segments[n]
+	}
+	o.flushing, o.dirty, o.touched = o.dirty, map[store.ID]entry{}, map[uint64]bool{}
+	return b
+}
+
+// settle ends a checkpoint. When it failed, its messages are dirty again.
+func (o *overlay) settle(b batch, failed error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.stuck = failed
+	for id, e := range b.entries {
+		newer, changed := o.dirty[id]
+		switch {
+		case failed == nil && changed:
+			newer.fresh, newer.drop = e.gone, nil
+			o.dirty[id] = newer
+		case failed != nil && !changed:
+			o.dirty[id] = e
+			continue
+		case failed != nil && e.gone && !e.fresh && !newer.gone:
+			newer.fresh, newer.drop = true, e.state
+			o.dirty[id] = newer
+		}
+		o.bytes -= e.size
+	}
+	if failed != nil {
+		for n := range b.segments {
+			o.touched[n] = true
+		}
+	}
+	for n, u := range b.segments {
+		if failed == nil && u == (usage{}) && o.segments[n] == u {
+			delete(o.segments, n)
+		}
+	}
+	o.flushing = nil
+	close(o.room)
+	o.room = make(chan struct{})
+}
+
+// write is the transaction.
+func (b *batch) write(tx *bbolt.Tx) error {
+	w := openBuckets(tx)
+	ids := slices.SortedFunc(maps.Keys(b.entries), func(x, y store.ID) int { return bytes.Compare(x[:], y[:]) })
+	for _, id := range ids {
+		if err := w.entry(b.entries[id]); err != nil {
+			return fmt.Errorf("message %s: %w", id, err)
+		}
+	}
+	for n, u := range b.segments {
+		if err := putUsage(tx.Bucket(bucketSegment), n, u); err != nil {
+			return err
+		}
+	}
+	return tx.Bucket(bucketMeta).Put(keyPosition, positionValue(b.position))
+}
+
+// buckets are those of the view in one write transaction.
+type buckets struct {
+	message, time, stream, queue, held *bbolt.Bucket
+}
+
+func openBuckets(tx *bbolt.Tx) buckets {
+	w := buckets{
+		message: tx.Bucket(bucketMessage), time: tx.Bucket(bucketTime), stream: tx.Bucket(bucketStream),
+		queue: tx.Bucket(bucketQueue), held: tx.Bucket(bucketHeld),
+	}
+	w.message.FillPercent, w.time.FillPercent, w.queue.FillPercent = appendFill, appendFill, appendFill
+	return w
+}
+
+// entry writes one message and its index keys.
+func (w *buckets) entry(e entry) error {
+	if e.drop != nil {
+		if err := w.remove(e.drop); err != nil {
+			return err
+		}
+	}
+	switch {
+	case e.gone && e.fresh:
+		return nil
+	case e.gone:
+		return w.remove(e.state)
+	}
+	s, st := e.state, e.state.stamp()
+	err := w.message.Put(s.msg.ID[:], encodeState(s))
+	if e.fresh {
+		err = errors.Join(err, w.time.Put(st.key(), nil), w.stream.Put(streamKey(s.msg.Server, s.msg.Stream, st), nil))
+	}
+	for i := range s.parts {
+		err = errors.Join(err, w.part(s, st, i, e.fresh))
+	}
+	return err
+}
+
+// part writes the queue and held keys of one delivery.
+func (w *buckets) part(s *state, st stamp, i int, fresh bool) error {
+	key, d := partKey(st, i), &s.parts[i]
+	if d.Done() {
+		if fresh {
+			return nil
+		}
+		return errors.Join(w.queue.Delete(key), w.held.Delete(key))
+	}
+	q := queuedOf(s, st, i)
+	err := w.queue.Put(key, q.value())
+	switch {
+	case q.held:
+		return errors.Join(err, w.held.Put(key, nil))
+	case fresh:
+		return err
+	}
+	return errors.Join(err, w.held.Delete(key))
+}
+
+func (w *buckets) remove(s *state) error {
+	st := s.stamp()
+	err := errors.Join(
+		w.message.Delete(s.msg.ID[:]),
+		w.time.Delete(st.key()),
+		w.stream.Delete(streamKey(s.msg.Server, s.msg.Stream, st)),
+	)
+	for i := range s.parts {
+		key := partKey(st, i)
+		err = errors.Join(err, w.queue.Delete(key), w.held.Delete(key))
+	}
+	return err
+}
+
+func putUsage(b *bbolt.Bucket, segment uint64, u usage) error {
+	if u.messages == 0 {
+		return b.Delete(numberKey(segment))
+	}
+	return b.Put(numberKey(segment), append(numberKey(uint64(u.messages)), numberKey(uint64(u.bytes))...))
+}
+
+func parseUsage(v []byte) (u usage, err error) {
+	if len(v) != 16 {
+		return u, fmt.Errorf("segment usage of %d bytes: %w", len(v), store.ErrDamaged)
+	}
+	return usage{int64(binary.BigEndian.Uint64(v)), int64(binary.BigEndian.Uint64(v[8:]))}, nil
+}

@@ -1,0 +1,170 @@
+package local
+
+import "github.com/mailchute/mailchute/store"
+
+// putDelivery leaves out what the message says already: its ID, server and
+// stream. The epoch is that of the process whose lease it is.
+func putDelivery(b []byte, d *store.Delivery, epoch uint64) []byte {
+	b = putInt(b, 1, int64(d.ID.Part))
+	b = putString(b, 2, d.Destination)
+	for i := range d.Recipients {
+		var at int
+		b, at = open(b, 3)
+		b = shut(putRecipient(b, &d.Recipients[i]), at)
+	}
+	b = putInt(b, 4, int64(d.Attempt))
+	b = putTime(b, 5, d.Due)
+	b = putTime(b, 6, d.Lease)
+	b = putTime(b, 7, d.Expires)
+	b = putTime(b, 8, d.Held)
+	b = putTime(b, 9, d.Delayed)
+	b = putBool(b, 10, d.Uncertain)
+	if !d.Lease.IsZero() {
+		b = putUint(b, 11, epoch)
+	}
+	return b
+}
+
+// leased is a delivery with the epoch of its lease.
+type leased struct {
+	store.Delivery
+	epoch uint64
+}
+
+func readDelivery(f *fields) (d leased) {
+	for f.next() {
+		switch f.tag {
+		case 1:
+			d.ID.Part = f.number()
+		case 2:
+			d.Destination = f.text
+		case 3:
+			d.Recipients = append(d.Recipients, inner(f, readRecipient))
+		case 4:
+			d.Attempt = f.number()
+		case 5:
+			d.Due = f.time()
+		case 6:
+			d.Lease = f.time()
+		case 7:
+			d.Expires = f.time()
+		case 8:
+			d.Held = f.time()
+		case 9:
+			d.Delayed = f.time()
+		case 10:
+			d.Uncertain = f.num != 0
+		case 11:
+			d.epoch = f.num
+		default:
+			f.unknown("delivery")
+		}
+	}
+	return d
+}
+
+func putRecipient(b []byte, r *store.Recipient) []byte {
+	b = putString(b, 1, r.Address)
+	b = putString(b, 2, r.Notify)
+	b = putString(b, 3, r.ORcpt)
+	b = putString(b, 4, r.State)
+	return putReplyField(b, 5, &r.Last)
+}
+
+func readRecipient(f *fields) (r store.Recipient) {
+	for f.next() {
+		switch f.tag {
+		case 1:
+			r.Address = f.text
+		case 2:
+			r.Notify = f.text
+		case 3:
+			r.ORcpt = f.text
+		case 4:
+			r.State = store.State(f.text)
+		case 5:
+			r.Last = inner(f, readReply)
+		default:
+			f.unknown("recipient")
+		}
+	}
+	return r
+}
+
+func putReplyField(b []byte, tag byte, r *store.Reply) []byte {
+	if *r == (store.Reply{}) {
+		return b
+	}
+	b, at := open(b, tag)
+	return shut(putReply(b, r), at)
+}
+
+func putReply(b []byte, r *store.Reply) []byte {
+	b = putInt(b, 1, int64(r.Code))
+	for i, n := range r.Enhanced {
+		b = putInt(b, 2+byte(i), int64(n))
+	}
+	b = putString(b, 5, r.Text)
+	b = putString(b, 6, r.Command)
+	b = putString(b, 7, r.Host)
+	return putTime(b, 8, r.At)
+}
+
+func readReply(f *fields) (r store.Reply) {
+	for f.next() {
+		switch f.tag {
+		case 1:
+			r.Code = f.number()
+		case 2, 3, 4:
+			r.Enhanced[f.tag-2] = f.number()
+		case 5:
+			r.Text = f.text
+		case 6:
+			r.Command = f.text
+		case 7:
+			r.Host = f.text
+		case 8:
+			r.At = f.time()
+		default:
+			f.unknown("reply")
+		}
+	}
+	return r
+}
+
+func putEvent(b []byte, e *store.Event) []byte {
+	b = putTime(b, 1, e.At)
+	b = putString(b, 2, e.Kind)
+	b = putInt(b, 3, int64(e.Part))
+	b = putInt(b, 4, int64(e.Attempt))
+	b = putString(b, 5, e.Recipient)
+	b = putReplyField(b, 6, &e.Reply)
+	b = putString(b, 7, e.Detail)
+	return putID(b, 8, e.Notice)
+}
+
+func readEvent(f *fields) (e store.Event) {
+	for f.next() {
+		switch f.tag {
+		case 1:
+			e.At = f.time()
+		case 2:
+			e.Kind = store.EventKind(f.text)
+		case 3:
+			e.Part = f.number()
+		case 4:
+			e.Attempt = f.number()
+		case 5:
+			e.Recipient = f.text
+		case 6:
+			e.Reply = inner(f, readReply)
+		case 7:
+			e.Detail = f.text
+		case 8:
+			e.Notice = f.id()
+		default:
+			f.unknown("event")
+		}
+	}
+	return e
+}

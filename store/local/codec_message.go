@@ -1,0 +1,176 @@
+package local
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+// Tags are part of the format: never reuse one, only add.
+
+func putMessage(b []byte, m *store.Message) []byte {
+	b = putID(b, 1, m.ID)
+	b = putInt(b, 2, m.Server)
+	b = putString(b, 3, m.Stream)
+	b = putTime(b, 4, m.Accepted)
+	b = putString(b, 5, m.From)
+	b = putBool(b, 6, m.UTF8)
+	b = putBool(b, 7, m.EightBit)
+	b = putString(b, 8, m.Ret)
+	b = putString(b, 9, m.EnvID)
+	b = putInt(b, 10, m.Size)
+	b = putString(b, 11, m.BodyHash[:])
+	b, at := open(b, 12)
+	b = shut(putDisplay(b, &m.Header), at)
+	b = putString(b, 13, m.Tag)
+	for _, k := range slices.Sorted(maps.Keys(m.Metadata)) {
+		b, at = open(b, 14)
+		b = shut(putString(putString(b, 1, k), 2, m.Metadata[k]), at)
+	}
+	if m.TrackOpens != nil {
+		b = putUint(b, 15, 1+uint64(bit(*m.TrackOpens)))
+	}
+	b = putString(b, 16, m.TrackLinks)
+	b = putString(b, 17, m.Credential)
+	if m.Client.IsValid() {
+		addr, _ := m.Client.MarshalBinary() // has no error
+		b = putString(b, 18, addr)
+	}
+	b = putString(b, 19, m.Protocol)
+	b = putBool(b, 20, m.Bounce)
+	return putID(b, 21, m.About)
+}
+
+func bit(v bool) int {
+	if v {
+		return 1
+	}
+	return 0
+}
+
+func readMessage(f *fields) (m store.Message) {
+	for f.next() {
+		switch f.tag {
+		case 1:
+			m.ID = f.id()
+		case 2:
+			m.Server = f.signed()
+		case 3:
+			m.Stream = f.text
+		case 4:
+			m.Accepted = f.time()
+		case 5:
+			m.From = f.text
+		case 6:
+			m.UTF8 = f.num != 0
+		case 7:
+			m.EightBit = f.num != 0
+		case 8:
+			m.Ret = f.text
+		case 9:
+			m.EnvID = f.text
+		case 10:
+			m.Size = f.signed()
+		case 11:
+			if copy(m.BodyHash[:], f.text) != len(f.text) || len(f.text) != len(m.BodyHash) {
+				f.fail("a hash of %d bytes", len(f.text))
+			}
+		case 12:
+			m.Header = inner(f, readDisplay)
+		default:
+			readMessageRest(f, &m)
+		}
+	}
+	return m
+}
+
+func readMessageRest(f *fields, m *store.Message) {
+	switch f.tag {
+	case 13:
+		m.Tag = f.text
+	case 14:
+		if m.Metadata == nil {
+			m.Metadata = map[string]string{}
+		}
+		pair := inner(f, readPair)
+		m.Metadata[pair[0]] = pair[1]
+	case 15:
+		v := f.num == 2
+		m.TrackOpens = &v
+	case 16:
+		m.TrackLinks = f.text
+	case 17:
+		m.Credential = f.text
+	case 18:
+		m.Client = f.addr()
+	case 19:
+		m.Protocol = f.text
+	case 20:
+		m.Bounce = f.num != 0
+	case 21:
+		m.About = f.id()
+	default:
+		f.unknown("message")
+	}
+}
+
+func (f *fields) addr() (a netip.Addr) {
+	if err := a.UnmarshalBinary([]byte(f.text)); err != nil {
+		f.fail("client address: %v", err)
+	}
+	return a
+}
+
+func readPair(f *fields) (pair [2]string) {
+	for f.next() {
+		switch f.tag {
+		case 1, 2:
+			pair[f.tag-1] = f.text
+		default:
+			f.unknown("metadata")
+		}
+	}
+	return pair
+}
+
+func putDisplay(b []byte, d *store.Display) []byte {
+	b = putString(b, 1, d.Subject)
+	b = putString(b, 2, d.From)
+	for _, to := range d.To {
+		b = putText(b, 3, to)
+	}
+	for _, cc := range d.Cc {
+		b = putText(b, 4, cc)
+	}
+	return putString(b, 5, d.MessageID)
+}
+
+// putText is putString for elements of a list, where "" counts.
+func putText(b []byte, tag byte, s string) []byte {
+	if s == "" {
+		return append(b, tag<<1|1, 0)
+	}
+	return putString(b, tag, s)
+}
+
+func readDisplay(f *fields) (d store.Display) {
+	for f.next() {
+		switch f.tag {
+		case 1:
+			d.Subject = f.text
+		case 2:
+			d.From = f.text
+		case 3:
+			d.To = append(d.To, f.text)
+		case 4:
+			d.Cc = append(d.Cc, f.text)
+		case 5:
+			d.MessageID = f.text
+		default:
+			f.unknown("header")
+		}
+	}
+	return d
+}

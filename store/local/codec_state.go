@@ -1,0 +1,135 @@
+package local
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+// The value of bucket message: format version 1, CRC-32C of the rest 4, fields.
+// bbolt's pages have no checksum, so the value has one.
+const stateFormat = 1
+
+// encodeState makes the value of bucket message.
+func encodeState(s *state) []byte {
+	b := make([]byte, 5, 512)
+	b = putState(b, s)
+	b[0] = stateFormat
+	binary.BigEndian.PutUint32(b[1:], crc32.Checksum(b[5:], castagnoli))
+	return b
+}
+
+// decodeState is the inverse of encodeState. It keeps nothing of v.
+func decodeState(v []byte) (*state, error) {
+	if len(v) < 5 || v[0] != stateFormat {
+		return nil, fmt.Errorf("message state of unknown format: %w", store.ErrDamaged)
+	}
+	if crc32.Checksum(v[5:], castagnoli) != binary.BigEndian.Uint32(v[1:]) {
+		return nil, fmt.Errorf("message state: checksum: %w", store.ErrDamaged)
+	}
+	f := fields{rest: string(v[5:])}
+	s := readState(&f)
+	if f.err != nil {
+		return nil, fmt.Errorf("message state: %w", f.err)
+	}
+	return s, nil
+}
+
+func putState(b []byte, s *state) []byte {
+	b, at := open(b, 1)
+	b = shut(putMessage(b, &s.msg), at)
+	for i := range s.parts {
+		b, at = open(b, 2)
+		b = shut(putDelivery(b, &s.parts[i].Delivery, s.parts[i].epoch), at)
+	}
+	for i := range s.events {
+		b, at = open(b, 3)
+		b = shut(putEvent(b, &s.events[i]), at)
+	}
+	b = putExtents(b, 4, s.body)
+	for _, p := range s.places {
+		b, at = open(b, 5)
+		b = shut(putInt(putUint(b, 1, p.segment), 2, p.bytes), at)
+	}
+	b = putUint(b, 6, s.at.Segment)
+	return putInt(b, 7, s.at.Offset)
+}
+
+func readState(f *fields) *state {
+	s := &state{}
+	for f.next() {
+		switch f.tag {
+		case 1:
+			s.msg = inner(f, readMessage)
+		case 2:
+			s.parts = append(s.parts, inner(f, readDelivery))
+		case 3:
+			s.events = append(s.events, inner(f, readEvent))
+		case 4:
+			s.body = append(s.body, inner(f, readExtent))
+		case 5:
+			s.places = append(s.places, inner(f, readPlace))
+		case 6:
+			s.at.Segment = f.num
+		case 7:
+			s.at.Offset = f.signed()
+		default:
+			f.unknown("message state")
+		}
+	}
+	s.adopt()
+	return s
+}
+
+func putExtents(b []byte, tag byte, body []extent) []byte {
+	for _, e := range body {
+		var at int
+		b, at = open(b, tag)
+		b = putUint(b, 1, e.ref.Segment)
+		b = putInt(b, 2, e.ref.Offset)
+		b = putInt(b, 3, e.ref.Length)
+		b = putInt(b, 4, e.skip)
+		b = putInt(b, 5, e.length)
+		b = shut(b, at)
+	}
+	return b
+}
+
+func readExtent(f *fields) (e extent) {
+	for f.next() {
+		switch f.tag {
+		case 1:
+			e.ref.Segment = f.num
+		case 2:
+			e.ref.Offset = f.signed()
+		case 3:
+			e.ref.Length = f.signed()
+		case 4:
+			e.skip = f.signed()
+		case 5:
+			e.length = f.signed()
+		default:
+			f.unknown("body extent")
+		}
+	}
+	if e.skip < 0 || e.length < 0 || e.ref.Length < e.length || e.skip != e.ref.Length-e.length {
+		f.fail("body extent is not the end of its record")
+	}
+	return e
+}
+
+func readPlace(f *fields) (p place) {
+	for f.next() {
+		switch f.tag {
+		case 1:
+			p.segment = f.num
+		case 2:
+			p.bytes = f.signed()
+		default:
+			f.unknown("place")
+		}
+	}
+	return p
+}

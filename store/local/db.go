@@ -1,0 +1,187 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"syscall"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+// ErrFaulted means that an earlier write failed in a way that only a new
+// process can clear up. Nothing was written by the call that returns it.
+var ErrFaulted = errors.New("the engine stopped after a fault and must be opened by a new process")
+
+// viewDB is the bbolt file. Its methods turn bbolt's panics into errors and
+// stop all writing after a commit whose outcome is not known.
+type viewDB struct {
+	bolt  *bbolt.DB
+	fault func() error // Options.commitFault
+
+	mu     sync.Mutex
+	cause  error
+	faults chan error // receives cause once
+}
+
+// openDB opens an existing file. The caller has checked its pages.
+func openDB(path string, opts Options) (*viewDB, error) {
+	v := &viewDB{faults: make(chan error, 1), fault: opts.commitFault}
+	err := guarded("opening "+dbName, func() (err error) {
+		v.bolt, err = bbolt.Open(path, 0o600, &bbolt.Options{
+			Timeout:         opts.LockTimeout,
+			FreelistType:    bbolt.FreelistMapType,
+			NoFreelistSync:  true,
+			InitialMmapSize: int(opts.InitialMmapSize),
+		})
+		return err
+	})
+	if errors.Is(err, berrors.ErrTimeout) {
+		return nil, ErrLocked
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	return v, nil
+}
+
+// guarded runs fn, and ends a panic or a fault in mapped memory as an error
+// that wraps store.ErrDamaged: this is how bbolt reports a damaged file.
+func guarded(doing string, fn func() error) (err error) {
+	old := debug.SetPanicOnFault(true)
+	defer debug.SetPanicOnFault(old)
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s: %v: %w", doing, p, store.ErrDamaged)
+		}
+	}()
+	return fn()
+}
+
+// read runs fn in a short read transaction. Nothing of the transaction may
+// outlive fn.
+func (v *viewDB) read(fn func(*bbolt.Tx) error) error {
+	return guarded("reading "+dbName, func() error {
+		err := v.bolt.View(fn)
+		if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+			return store.ErrClosed
+		}
+		return err
+	})
+}
+
+// write runs fn in a synced transaction. An error of fn is returned as it is
+// and nothing was written. A commit that failed gives store.ErrFull when the
+// disk was full, which is certain to be before anything became visible, else
+// store.ErrUnknown; after that every write gives ErrFaulted.
+func (v *viewDB) write(fn func(*bbolt.Tx) error) error {
+	if err := v.healthy(); err != nil {
+		return err
+	}
+	ran := false
+	err := guarded("writing "+dbName, func() error {
+		return v.bolt.Update(func(tx *bbolt.Tx) error {
+			if err := fn(tx); err != nil {
+				return err
+			}
+			ran = true
+			return nil
+		})
+	})
+	if err == nil && v.fault != nil {
+		err = v.fault()
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrDamaged):
+		return v.poison(err)
+	case !ran && errors.Is(err, berrors.ErrDatabaseNotOpen):
+		return store.ErrClosed
+	case !ran:
+		return err
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("writing %s: %v: %w", dbName, err, store.ErrFull)
+	}
+	return v.poison(err)
+}
+
+// poison is one-way: only a new process, which reads the file afresh, can tell
+// what is in it.
+func (v *viewDB) poison(cause error) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.cause == nil {
+		v.cause = cause
+		v.faults <- fmt.Errorf("%w: %w", ErrFaulted, cause)
+	}
+	return fmt.Errorf("committing to %s: %w: %w", dbName, cause, store.ErrUnknown)
+}
+
+// healthy returns ErrFaulted after a poisoning.
+func (v *viewDB) healthy() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.cause != nil {
+		return fmt.Errorf("%w: %v", ErrFaulted, v.cause)
+	}
+	return nil
+}
+
+func (v *viewDB) close() error {
+	return guarded("closing "+dbName, v.bolt.Close)
+}
+
+// createDB makes the file with its buckets, whole or not at all: bbolt writes
+// its first pages in several steps, so they go to a temporary name first.
+func createDB(path string, opts Options, fill func(*bbolt.Tx) error) error {
+	temp := path + ".new"
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing an unfinished %s: %w", dbName, err)
+	}
+	v, err := openDB(temp, opts)
+	if err != nil {
+		return err
+	}
+	err = v.write(func(tx *bbolt.Tx) error {
+		if err := migrate(tx); err != nil || fill == nil {
+			return err
+		}
+		return fill(tx)
+	})
+	if err = errors.Join(err, v.close()); err != nil {
+		return fmt.Errorf("creating %s: %w", dbName, err)
+	}
+	return replaceFile(temp, path)
+}
+
+// replaceFile moves a finished file to its name and makes that durable.
+func replaceFile(from, to string) error {
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(from, to)
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(to))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

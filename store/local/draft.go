@@ -1,0 +1,222 @@
+package local
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mailchute/mailchute/store"
+	"github.com/mailchute/mailchute/store/journal"
+)
+
+// chunkSize is how much of a body a draft holds in memory. A body of up to
+// this size is written with its accept record; a larger one is staged in
+// chunks, which the append of the accept record then makes durable with it.
+const chunkSize = 256 << 10
+
+// draft implements store.Draft.
+type draft struct {
+	s      *Store
+	ctx    context.Context // of Begin; staging belongs to that call
+	hash   hash.Hash
+	size   int64
+	buf    []byte
+	staged []extent
+	err    error // sticky
+	spent  bool
+}
+
+// buffers keeps the memory of finished drafts for the next ones.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return &b }}
+
+// Begin implements store.Intake.
+func (s *Store) Begin(ctx context.Context) (store.Draft, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	if err := s.db.healthy(); err != nil {
+		return nil, err
+	}
+	if err := s.space.check(); err != nil {
+		return nil, err
+	}
+	return &draft{s: s, ctx: ctx, hash: sha256.New()}, nil
+}
+
+// Write takes more of the body.
+func (d *draft) Write(p []byte) (int, error) {
+	if d.spent {
+		d.err = store.ErrClosed
+	}
+	for done := 0; done < len(p) && d.err == nil; {
+		if len(d.buf) == chunkSize {
+			d.stage()
+			continue
+		}
+		n := min(len(p)-done, chunkSize-len(d.buf))
+		d.grow(n)
+		d.buf = append(d.buf, p[done:done+n]...)
+		done += n
+	}
+	if d.err != nil {
+		return 0, fmt.Errorf("writing a draft: %w", d.err)
+	}
+	d.hash.Write(p)
+	d.size += int64(len(p))
+	return len(p), nil
+}
+
+// smallBody is where a draft's buffer stops growing step by step and becomes
+// one of full size from the pool.
+const smallBody = 16 << 10
+
+func (d *draft) grow(n int) {
+	if len(d.buf)+n <= smallBody || cap(d.buf) == chunkSize {
+		return
+	}
+	full := *buffers.Get().(*[]byte)
+	d.buf = append(full[:0], d.buf...)
+}
+
+// stage writes the buffer to the journal.
+func (d *draft) stage() {
+	if d.err = d.s.enter(d.ctx); d.err != nil {
+		return
+	}
+	defer d.s.leave()
+	ref, err := d.s.jour.Stage(d.ctx, journal.Record{Type: typeBody, Payload: [][]byte{d.buf}})
+	if err != nil {
+		d.err = journalError(err)
+		return
+	}
+	d.staged = append(d.staged, extent{ref: ref, length: ref.Length})
+	d.buf = d.buf[:0]
+}
+
+// Discard implements store.Draft.
+func (d *draft) Discard() {
+	if d.spent {
+		return
+	}
+	d.spent = true
+	if len(d.staged) > 0 {
+		d.s.jour.Discard(stagedRefs(d.staged)...)
+	}
+	d.recycle()
+}
+
+func (d *draft) recycle() {
+	if cap(d.buf) == chunkSize {
+		b := d.buf[:0]
+		buffers.Put(&b)
+	}
+	d.buf = nil
+}
+
+// Commit implements store.Draft.
+func (d *draft) Commit(ctx context.Context, m store.Message, deliveries []store.Delivery) error {
+	if d.spent {
+		return fmt.Errorf("committing a draft twice: %w", store.ErrClosed)
+	}
+	defer d.Discard()
+	if d.err != nil {
+		return fmt.Errorf("accepting message %s: %w", m.ID, d.err)
+	}
+	if err := d.s.enter(ctx); err != nil {
+		return err
+	}
+	defer d.s.leave()
+	if err := d.accept(ctx, m, deliveries); err != nil {
+		return fmt.Errorf("accepting message %s: %w", m.ID, err)
+	}
+	return nil
+}
+
+func (d *draft) accept(ctx context.Context, m store.Message, deliveries []store.Delivery) error {
+	if err := d.s.space.check(); err != nil {
+		return err
+	}
+	if len(d.staged) > 0 && len(d.buf) > 0 {
+		if d.stage(); d.err != nil {
+			return d.err
+		}
+	}
+	m.Size = d.size
+	d.hash.Sum(m.BodyHash[:0])
+	unlock := d.s.keys.lock(m.ID)
+	defer unlock()
+	in, err := d.s.acceptance(m, deliveries, d.staged, d.buf)
+	if err != nil {
+		return err
+	}
+	return d.s.commit(ctx, stagedRefs(d.staged), in)
+}
+
+func stagedRefs(body []extent) (refs []journal.Ref) {
+	for _, e := range body {
+		refs = append(refs, e.ref)
+	}
+	return refs
+}
+
+// acceptance makes the record of a new message, whose key lock the caller
+// holds. The body is either staged or inline.
+func (s *Store) acceptance(m store.Message, deliveries []store.Delivery, staged []extent, inline []byte) (intent, error) {
+	if err := checkNew(&m, deliveries); err != nil {
+		return intent{}, err
+	}
+	old, err := s.lookup(m.ID)
+	if err != nil {
+		return intent{}, err
+	}
+	if old.state != nil {
+		return intent{}, store.ErrExists
+	}
+	head := encodeAccepted(newState(m, deliveries, staged))
+	rec := journal.Record{Type: typeAccept, Payload: [][]byte{head}}
+	if len(staged) == 0 {
+		rec.Payload = append(rec.Payload, inline)
+	}
+	return intent{m.ID, rec, old}, nil
+}
+
+// maxParts is what the two bytes for the part in queue keys can number.
+const maxParts = 1 << 16
+
+func checkNew(m *store.Message, deliveries []store.Delivery) error {
+	if m.ID.IsZero() {
+		return fmt.Errorf("message ID is zero: %w", store.ErrInvalid)
+	}
+	if len(deliveries) > maxParts {
+		return fmt.Errorf("%d deliveries: %w", len(deliveries), store.ErrInvalid)
+	}
+	for i := range deliveries {
+		if len(deliveries[i].Recipients) == 0 {
+			return fmt.Errorf("delivery %d has no recipient: %w", i, store.ErrInvalid)
+		}
+	}
+	return nil
+}
+
+// newState is a message as it enters the queue: nothing claimed, and an event
+// that tells of its acceptance.
+func newState(m store.Message, deliveries []store.Delivery, staged []extent) *state {
+	s := &state{msg: m, body: staged, events: []store.Event{{At: m.Accepted, Kind: store.EventAccepted, Detail: m.Protocol}}}
+	for _, d := range deliveries {
+		d.Attempt, d.Lease = 0, time.Time{}
+		d.Recipients = slices.Clone(d.Recipients)
+		for i := range d.Recipients {
+			if d.Recipients[i].State == "" {
+				d.Recipients[i].State = store.Queued
+			}
+		}
+		s.parts = append(s.parts, leased{Delivery: d})
+	}
+	s.adopt()
+	return s
+}

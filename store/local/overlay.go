@@ -1,0 +1,223 @@
+package local
+
+import (
+	"context"
+	"sync"
+
+	"github.com/mailchute/mailchute/store"
+	"github.com/mailchute/mailchute/store/journal"
+)
+
+// overlay holds the messages that are newer than the view, and the counts that
+// change with them. Its lock is never held across I/O.
+type overlay struct {
+	maxCount int
+	maxBytes int64
+	end      func() journal.Position
+	kick     chan struct{} // wakes the checkpoint loop
+
+	mu       sync.Mutex
+	dirty    map[store.ID]entry // changed since the last checkpoint began
+	flushing map[store.ID]entry // in the checkpoint under way
+	bytes    int64              // of both
+	lanes    lanes
+	segments map[uint64]usage
+	touched  map[uint64]bool // segments whose usage changed since the last checkpoint began
+	watchers map[*watcher]struct{}
+	writes   map[*writing]struct{}
+	room     chan struct{} // closed when a checkpoint ended
+	stuck    error         // why the last checkpoint could not be written
+}
+
+// entry is a message in the overlay.
+type entry struct {
+	state *state
+	gone  bool   // forgotten; state is the last one, for its keys
+	fresh bool   // the view has nothing of it
+	drop  *state // an earlier message of the same ID whose keys the view still has
+	size  int64
+}
+
+// usage is what messages need of a journal segment.
+type usage struct {
+	messages, bytes int64
+}
+
+// writing is a write between the moment before its append and its application. No
+// checkpoint may claim a position behind where its record can lie.
+type writing struct{ from journal.Position }
+
+func newOverlay(opts Options, end func() journal.Position) *overlay {
+	return &overlay{
+		maxCount: opts.MaxOverlay, maxBytes: opts.MaxOverlayBytes, end: end,
+		kick:  make(chan struct{}, 1),
+		dirty: map[store.ID]entry{}, lanes: lanes{}, segments: map[uint64]usage{}, touched: map[uint64]bool{},
+		watchers: map[*watcher]struct{}{}, writes: map[*writing]struct{}{}, room: make(chan struct{}),
+	}
+}
+
+// begin waits for room and announces a write. The caller ends it with end.
+func (o *overlay) begin(ctx context.Context) (*writing, error) {
+	for {
+		o.mu.Lock()
+		if len(o.dirty)+len(o.flushing) < o.maxCount && o.bytes < o.maxBytes {
+			w := &writing{from: o.end()}
+			o.writes[w] = struct{}{}
+			o.mu.Unlock()
+			return w, nil
+		}
+		room, stuck := o.room, o.stuck
+		o.mu.Unlock()
+		if stuck != nil {
+			return nil, stuck
+		}
+		o.wake()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (o *overlay) wake() {
+	select {
+	case o.kick <- struct{}{}:
+	default:
+	}
+}
+
+// finish ends a write without effect.
+func (o *overlay) finish(w *writing) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.writes, w)
+}
+
+// update is a message before and after a record.
+type update struct {
+	id   store.ID
+	old  found
+	next *state // nil: forgotten
+}
+
+// found is what lookup knows of a message.
+type found struct {
+	state *state // nil: not there
+	fresh bool   // the view has nothing of it
+}
+
+// apply makes updates visible, all at once, and ends the write.
+func (o *overlay) apply(w *writing, updates ...update) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.writes, w)
+	for _, u := range updates {
+		o.put(u)
+	}
+	if len(o.dirty) > o.maxCount/4 || o.bytes > o.maxBytes/4 {
+		o.wake()
+	}
+}
+
+// put replaces a message. The caller holds mu.
+func (o *overlay) put(u update) {
+	before := o.dirty[u.id]
+	e := entry{state: u.next, fresh: u.old.fresh, gone: u.next == nil}
+	if before.state != nil {
+		e.fresh, e.drop = before.fresh, before.drop
+		if before.gone && !before.fresh {
+			e.fresh, e.drop = true, before.state
+		}
+	} else if f, ok := o.flushing[u.id]; ok {
+		e.fresh = f.fresh
+	}
+	if e.gone {
+		e.state = u.old.state
+		if e.drop != nil {
+			e.state, e.drop, e.fresh = e.drop, nil, false
+		}
+	}
+	e.size = sizeOf(e)
+	o.bytes += e.size - before.size
+	o.dirty[u.id] = e
+	o.count(u)
+	o.announce(u)
+}
+
+// sizeOf estimates an entry's memory.
+func sizeOf(e entry) int64 {
+	s := e.state
+	n := 512 + len(s.msg.From) + len(s.msg.Header.Subject) + 64*len(s.body) + 160*len(s.events)
+	for k, v := range s.msg.Metadata {
+		n += len(k) + len(v) + 64
+	}
+	for i := range s.parts {
+		n += 256 + 192*len(s.parts[i].Recipients)
+	}
+	return int64(n)
+}
+
+// count keeps lanes and segment usage. The caller holds mu.
+func (o *overlay) count(u update) {
+	if u.old.state != nil {
+		eachQueued(u.old.state, o.lanes.remove)
+		for _, p := range u.old.state.places {
+			o.use(p, -1)
+		}
+	}
+	if u.next != nil {
+		eachQueued(u.next, o.lanes.add)
+		for _, p := range u.next.places {
+			o.use(p, 1)
+		}
+	}
+}
+
+func (o *overlay) use(p place, sign int64) {
+	n := o.segments[p.segment]
+	n.messages += sign
+	n.bytes += sign * p.bytes
+	o.segments[p.segment] = n
+	o.touched[p.segment] = true
+}
+
+// eachQueued calls fn for every unfinished delivery.
+func eachQueued(s *state, fn func(*queued)) {
+	st := s.stamp()
+	for i := range s.parts {
+		if !s.parts[i].Done() {
+			q := queuedOf(s, st, i)
+			fn(&q)
+		}
+	}
+}
+
+// get returns a message that is newer than the view.
+func (o *overlay) get(id store.ID) (entry, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if e, ok := o.dirty[id]; ok {
+		return e, true
+	}
+	e, ok := o.flushing[id]
+	return e, ok
+}
+
+// all returns every message that is newer than the view.
+func (o *overlay) all() map[store.ID]entry {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.allLocked()
+}
+
+func (o *overlay) allLocked() map[store.ID]entry {
+	m := make(map[store.ID]entry, len(o.dirty)+len(o.flushing))
+	for id, e := range o.flushing {
+		m[id] = e
+	}
+	for id, e := range o.dirty {
+		m[id] = e
+	}
+	return m
+}

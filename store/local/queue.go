@@ -1,0 +1,145 @@
+package local
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"github.com/mailchute/mailchute/store"
+	"github.com/mailchute/mailchute/store/journal"
+)
+
+// Claim implements store.Queue. An attempt number that is not the stored one
+// gives store.ErrStale whatever else is wrong with the delivery.
+func (s *Store) Claim(ctx context.Context, id store.DeliveryID, attempt int, now, lease time.Time) (store.Claimed, error) {
+	if err := s.enter(ctx); err != nil {
+		return store.Claimed{}, err
+	}
+	defer s.leave()
+	unlock := s.keys.lock(id.Message)
+	defer unlock()
+	c, err := s.claim(ctx, id, attempt, now, lease)
+	if err != nil {
+		return store.Claimed{}, fmt.Errorf("claiming delivery %d of message %s: %w", id.Part, id.Message, err)
+	}
+	return c, nil
+}
+
+func (s *Store) claim(ctx context.Context, id store.DeliveryID, attempt int, now, lease time.Time) (store.Claimed, error) {
+	old, err := s.findPart(id)
+	if err != nil {
+		return store.Claimed{}, err
+	}
+	if err := claimable(&old.state.parts[id.Part].Delivery, attempt, now); err != nil {
+		return store.Claimed{}, err
+	}
+	if !lease.After(now) {
+		return store.Claimed{}, fmt.Errorf("lease ends before it begins: %w", store.ErrInvalid)
+	}
+	c := claimed{id.Part, attempt + 1, lease, s.epoch}
+	rec := journal.Record{Type: typeClaim, Payload: [][]byte{encodeClaim(id.Message, c)}}
+	if err := s.commit(ctx, nil, intent{id.Message, rec, old}); err != nil {
+		return store.Claimed{}, err
+	}
+	out := store.Claimed{Message: old.state.message(), Delivery: old.state.delivery(id.Part)}
+	out.Delivery.Attempt, out.Delivery.Lease = c.attempt, lease.Round(0).UTC()
+	return out, nil
+}
+
+// claimable decides whether a delivery can be claimed.
+func claimable(d *store.Delivery, attempt int, now time.Time) error {
+	switch {
+	case d.Attempt != attempt:
+		return fmt.Errorf("attempt %d, not %d: %w", d.Attempt, attempt, store.ErrStale)
+	case d.Done():
+		return fmt.Errorf("finished: %w", store.ErrNotDue)
+	case !d.Held.IsZero():
+		return fmt.Errorf("held: %w", store.ErrNotDue)
+	case d.Lease.After(now):
+		return fmt.Errorf("leased: %w", store.ErrNotDue)
+	case d.Due.After(now):
+		return store.ErrNotDue
+	}
+	return nil
+}
+
+// findPart returns a message that has the delivery.
+func (s *Store) findPart(id store.DeliveryID) (found, error) {
+	f, err := s.lookup(id.Message)
+	if err == nil && (f.state == nil || id.Part < 0 || id.Part >= len(f.state.parts)) {
+		err = store.ErrNotFound
+	}
+	return f, err
+}
+
+// Resolve implements store.Queue. A delivery without a lease, because it was
+// resolved already or its lease was of an earlier process, gives
+// store.ErrStale like one that was claimed again.
+func (s *Store) Resolve(ctx context.Context, r store.Resolution) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	id := r.Delivery.ID
+	ids := []store.ID{id.Message}
+	for i := range r.Notices {
+		ids = append(ids, r.Notices[i].Message.ID)
+	}
+	unlock := s.keys.lock(ids...)
+	defer unlock()
+	if err := s.resolve(ctx, r); err != nil {
+		return fmt.Errorf("resolving delivery %d of message %s: %w", id.Part, id.Message, err)
+	}
+	return nil
+}
+
+func (s *Store) resolve(ctx context.Context, r store.Resolution) error {
+	old, err := s.findPart(r.Delivery.ID)
+	if err != nil {
+		return err
+	}
+	d, err := successor(&old.state.parts[r.Delivery.ID.Part].Delivery, r.Delivery)
+	if err != nil {
+		return err
+	}
+	rec := journal.Record{Type: typeResolve, Payload: [][]byte{encodeResolved(&d, r.Events)}}
+	intents := []intent{{r.Delivery.ID.Message, rec, old}}
+	seen := map[store.ID]bool{r.Delivery.ID.Message: true}
+	for _, n := range r.Notices {
+		if seen[n.Message.ID] {
+			return fmt.Errorf("notice %s: %w", n.Message.ID, store.ErrExists)
+		}
+		seen[n.Message.ID] = true
+		in, err := s.notice(n)
+		if err != nil {
+			return fmt.Errorf("notice %s: %w", n.Message.ID, err)
+		}
+		intents = append(intents, in)
+	}
+	return s.commit(ctx, nil, intents...)
+}
+
+// successor checks the fence and returns the delivery to be stored.
+func successor(stored *store.Delivery, next store.Delivery) (store.Delivery, error) {
+	if next.Attempt != stored.Attempt {
+		return next, fmt.Errorf("attempt %d, not %d: %w", stored.Attempt, next.Attempt, store.ErrStale)
+	}
+	if stored.Lease.IsZero() {
+		return next, fmt.Errorf("attempt %d has no lease: %w", stored.Attempt, store.ErrStale)
+	}
+	if len(next.Recipients) == 0 {
+		return next, fmt.Errorf("no recipients: %w", store.ErrInvalid)
+	}
+	next.Held, next.Lease = stored.Held, time.Time{}
+	if next.Done() {
+		next.Held = time.Time{}
+	}
+	return next, nil
+}
+
+func (s *Store) notice(n store.Submission) (intent, error) {
+	m := n.Message
+	m.Size, m.BodyHash = int64(len(n.Body)), sha256.Sum256(n.Body)
+	return s.acceptance(m, n.Deliveries, nil, n.Body)
+}

@@ -1,0 +1,98 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"go.etcd.io/bbolt"
+)
+
+// migrations bring the bbolt file from version i to i+1. The list is only ever
+// appended to. All that are missing run in one transaction.
+var migrations = [...]func(*bbolt.Tx) error{
+	createBuckets, // 0 → 1
+}
+
+// ErrTooNew means that a newer version of mailchute wrote the directory.
+var ErrTooNew = errors.New("the data directory was written by a newer version of mailchute")
+
+func createBuckets(tx *bbolt.Tx) error {
+	for _, name := range [][]byte{
+		bucketMeta, bucketDirectory, bucketMessage, bucketTime,
+		bucketStream, bucketQueue, bucketHeld, bucketSegment,
+	} {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return fmt.Errorf("creating bucket %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// schemaOf returns how many migrations a file has seen.
+func schemaOf(tx *bbolt.Tx) (int, error) {
+	meta := tx.Bucket(bucketMeta)
+	if meta == nil {
+		return 0, nil
+	}
+	b := meta.Get(keySchema)
+	if b == nil {
+		return 0, nil
+	}
+	n, err := parseNumber(b)
+	if err != nil {
+		return 0, fmt.Errorf("schema version: %w", err)
+	}
+	if n > uint64(len(migrations)) {
+		return 0, fmt.Errorf("schema %d, this program knows up to %d: %w", n, len(migrations), ErrTooNew)
+	}
+	return int(n), nil
+}
+
+// migrate runs the missing migrations.
+func migrate(tx *bbolt.Tx) error {
+	have, err := schemaOf(tx)
+	if err != nil {
+		return err
+	}
+	for i := have; i < len(migrations); i++ {
+		if err := migrations[i](tx); err != nil {
+			return fmt.Errorf("migrating schema %d to %d: %w", i, i+1, err)
+		}
+	}
+	return tx.Bucket(bucketMeta).Put(keySchema, numberKey(uint64(len(migrations))))
+}
+
+// upgrade migrates a file after copying it to a name that carries its version.
+func upgrade(v *viewDB, path string) error {
+	var have int
+	if err := v.read(func(tx *bbolt.Tx) (err error) { have, err = schemaOf(tx); return err }); err != nil {
+		return err
+	}
+	if have == len(migrations) {
+		return nil
+	}
+	if err := backup(path, fmt.Sprintf("%s.v%d", path, have)); err != nil {
+		return fmt.Errorf("copying %s before its migration: %w", dbName, err)
+	}
+	return v.write(migrate)
+}
+
+// backup copies a file that nobody writes; an older copy is replaced.
+func backup(from, to string) error {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := os.OpenFile(to+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, src)
+	if err = errors.Join(err, dst.Close()); err != nil {
+		return err
+	}
+	return replaceFile(to+".new", to)
+}

@@ -1,0 +1,79 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/mailchute/mailchute/store"
+	"github.com/mailchute/mailchute/store/journal"
+)
+
+// intent is a record to be appended and the message that it is about as it was
+// when the record was decided on.
+type intent struct {
+	id  store.ID
+	rec journal.Record
+	old found
+}
+
+// commit appends records as one atomic group, applies them, and returns when
+// they are durable. The caller holds the key locks of all their messages.
+func (s *Store) commit(ctx context.Context, deps []journal.Ref, intents ...intent) error {
+	if err := s.db.healthy(); err != nil {
+		return err
+	}
+	w, err := s.over.begin(ctx)
+	if err != nil {
+		return err
+	}
+	recs := make([]journal.Record, len(intents))
+	for i := range intents {
+		recs[i] = intents[i].rec
+	}
+	refs, _, err := s.jour.AppendDepending(context.WithoutCancel(ctx), deps, recs...)
+	if err != nil {
+		s.over.finish(w)
+		return journalError(err)
+	}
+	updates, err := applied(intents, refs)
+	if err != nil { // durable, and nobody can read it: a fault of the program
+		s.over.finish(w)
+		return s.db.poison(err)
+	}
+	s.over.apply(w, updates...)
+	return nil
+}
+
+// applied makes the next states from the records as they were written, so that
+// what is in memory is what a replay would make.
+func applied(intents []intent, refs []journal.Ref) ([]update, error) {
+	updates := make([]update, len(intents))
+	for i, in := range intents {
+		l, err := decodeRecordAt(in.rec.Type, headOf(in.rec), refs[i])
+		if err != nil {
+			return nil, err
+		}
+		old := in.old.state
+		if i > 0 && intents[i-1].id == in.id {
+			old = updates[i-1].next
+		}
+		next, _ := l.apply(old)
+		updates[i] = update{in.id, in.old, next}
+	}
+	return updates, nil
+}
+
+// journalError maps the journal's errors to the vocabulary. Those that it has
+// no word for are temporary.
+func journalError(err error) error {
+	switch {
+	case errors.Is(err, journal.ErrNoSpace):
+		return fmt.Errorf("%w: %w", store.ErrFull, err)
+	case errors.Is(err, journal.ErrClosed):
+		return fmt.Errorf("%w: %w", store.ErrClosed, err)
+	case errors.Is(err, journal.ErrTooLarge):
+		return fmt.Errorf("%w: %w", store.ErrInvalid, err)
+	}
+	return err
+}
