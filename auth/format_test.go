@@ -75,15 +75,16 @@ func TestFindSecrets(t *testing.T) {
 	}
 }
 
-// Each character is as likely as any other. 62,000 draws give 1,000 each; the
-// bounds are eight standard deviations, while a modulo bias would be 25 %.
+// Each character is as likely as any other. 620,000 draws give 10,000 each; the
+// bounds are eight standard deviations, while a modulo bias would give the first
+// eight characters 12,100.
 func TestBase62IsUniform(t *testing.T) {
 	counts := map[rune]int{}
-	for _, r := range randomBase62(62_000) {
+	for _, r := range randomBase62(620_000) {
 		counts[r]++
 	}
 	for _, r := range base62 {
-		if n := counts[r]; n < 1000-8*32 || n > 1000+8*32 {
+		if n := counts[r]; n < 10_000-800 || n > 10_000+800 {
 			t.Errorf("%c: %d times", r, n)
 		}
 	}

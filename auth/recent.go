@@ -80,7 +80,6 @@ func (s *recentShard[K, V]) use(key K) *V {
 	}
 	v := s.old[key]
 	if v != nil {
-		delete(s.old, key)
 		s.put(key, v)
 	}
 	return v

@@ -118,7 +118,7 @@ func newThrottle(opts ThrottleOptions, now func() time.Time) *throttle {
 // networkOf returns what failures are counted by. An address that is not valid,
 // such as that of a unix socket, gives the zero prefix, which is never boxed.
 func networkOf(a netip.Addr) netip.Prefix {
-	a = a.Unmap().WithZone("")
+	a = a.Unmap()
 	bits := 64
 	if a.Is4() {
 		bits = 32

@@ -109,6 +109,20 @@ func TestBoxOpensAgain(t *testing.T) {
 	}
 }
 
+// Who has sat out a short box begins anew, though the window is not over.
+func TestBoxWipesTheSlate(t *testing.T) {
+	s := newSiege(t, ThrottleOptions{NetworkFailures: 3, BoxFor: time.Minute})
+	for range 3 {
+		s.mustDeny(office)
+	}
+	s.c.pass(time.Minute)
+	for i, want := range []DeniedError{{Delay: time.Second}, {Delay: 2 * time.Second}, {Delay: 4 * time.Second, Close: true}} {
+		if got := s.mustDeny(office); *got != want {
+			t.Errorf("failure %d after the box: %+v, want %+v", i+1, *got, want)
+		}
+	}
+}
+
 // Ten failures box only when they lie within ten minutes, wherever these begin.
 func TestNetworkWindowSlides(t *testing.T) {
 	s := newSiege(t, ThrottleOptions{CredentialFailures: 1000})
