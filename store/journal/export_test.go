@@ -13,3 +13,10 @@ func WithFormatVersion(segment []byte, version uint32) []byte {
 	binary.BigEndian.PutUint32(b[64:], crc32.Checksum(b[:64], castagnoli))
 	return b
 }
+
+// Pending returns the number of requests that the committer has not taken up.
+func (j *Journal) Pending() int {
+	j.queue.mu.Lock()
+	defer j.queue.mu.Unlock()
+	return len(j.queue.pending)
+}

@@ -108,7 +108,8 @@ func (r *Reader) readPart(p []byte) (int, error) {
 	return int(n), nil
 }
 
-// begin checks the header of the current payload's frame.
+// begin checks the header of the current payload's frame. A good header
+// proves the Ref, so that from there on a mismatch is damage.
 func (r *Reader) begin() error {
 	c := r.parts[r.cur]
 	off := c.ref.Offset - frameHeaderSize
@@ -124,7 +125,7 @@ func (r *Reader) begin() error {
 		reason = "frame is not the record that was stored"
 	}
 	if reason != "" {
-		return r.corrupt(c, reason)
+		return c.seg.corrupt(off, reason) // no quarantine: the Ref may be what is wrong
 	}
 	r.sum, r.want = c.seg.seed, f.payloadCRC
 	return nil

@@ -27,7 +27,7 @@ func (j *Journal) Salvage(ctx context.Context, from Position, fn func(Entry) err
 		w := walk{j: j, span: sp, damaged: damaged, visit: func(s *scanner, seg *segment, f frame) error {
 			return deliver(s, seg, f, fn)
 		}}
-		if err := w.run(ctx); err != nil && !errors.Is(err, ErrNotFound) {
+		if err := w.run(ctx); err != nil {
 			return err
 		}
 	}
@@ -91,6 +91,9 @@ type walk struct {
 // run pins the segment while it reads.
 func (w walk) run(ctx context.Context) error {
 	seg, file, err := w.j.pin(w.span.number)
+	if errors.Is(err, ErrNotFound) {
+		return nil // released meanwhile
+	}
 	if err != nil {
 		return err
 	}
@@ -155,7 +158,7 @@ func (j *Journal) Verify(ctx context.Context) ([]*CorruptError, error) {
 			return all, err
 		}
 		w := walk{j: j, span: sp, all: true, damaged: collect, visit: func(*scanner, *segment, frame) error { return nil }}
-		if err := w.run(ctx); err != nil && !errors.Is(err, ErrNotFound) {
+		if err := w.run(ctx); err != nil {
 			return all, err
 		}
 	}

@@ -37,6 +37,9 @@ type Ref struct {
 	Length int64
 }
 
+// String returns segment, offset and length as "segment:offset+length".
+func (r Ref) String() string { return fmt.Sprintf("%d:%d+%d", r.Segment, r.Offset, r.Length) }
+
 // Record is what a caller stores.
 type Record struct {
 	// Type is the caller's own, from 1 to [MaxType].
