@@ -108,6 +108,18 @@ func TestRekeyWithoutTheOldKeyChangesNothing(t *testing.T) {
 	}
 }
 
+func TestRekeyNamesTheLostHashKey(t *testing.T) {
+	w := newWorld(t)
+	_, record := w.serverToken(shop)
+	record.Hash.Key++
+	w.change(store.Change{ServerToken: &record})
+	_, err := w.k.Rekey(t.Context(), w.d)
+	var missing *KeyMissingError
+	if !errors.As(err, &missing) || missing.Key != record.Hash.Key {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestCheckNamesTheLostKey(t *testing.T) {
 	w := newWorld(t)
 	newCast(w)

@@ -14,9 +14,10 @@ import (
 // Every failure is answered late, and later with each further one of the same
 // network. Too many of them box the network: it is refused unheard for a while,
 // right credential or not. Too many failures of one username, from anywhere,
-// slow that username down for networks that are failing themselves and have
-// never logged in with it. For all others it works as if nothing had happened: a
-// username is never locked, since that would let anybody lock it.
+// slow that username for networks that have never logged in with it: after a
+// failure of their own they are not heard for MaxDelay. For all others it works
+// as if nothing had happened: a username is never locked, since that would let
+// anybody lock it.
 //
 // Networks in Exempt are delayed like all others but never boxed: behind them
 // stand a local relay or a gateway, and boxing it would stop everybody. An IPv6
@@ -153,19 +154,19 @@ func (t *throttle) boxed(n netip.Prefix) bool {
 }
 
 // gate decides before a credential is looked at: nil, or a *ThrottledError for a
-// boxed network and for a slowed username.
+// boxed network, and for a slowed username from a network that has failed within
+// the last MaxDelay.
 func (t *throttle) gate(n netip.Prefix, name nameID) error {
 	now := t.elapsed()
-	boxed, failing, soon := false, false, false
+	boxed, soon := false, false
 	t.networks.look(n, func(v *network) {
 		boxed = now < v.boxedUntil
-		failing = v.failures.count(now, t.opts.NetworkWindow) > 0
 		soon = now-v.last < t.opts.MaxDelay
 	})
 	switch {
 	case boxed:
 		return &ThrottledError{Delay: t.opts.FirstDelay}
-	case failing && soon && t.slowed(n, name, now):
+	case soon && t.slowed(n, name, now):
 		return &ThrottledError{Delay: t.opts.MaxDelay}
 	}
 	return nil
