@@ -1,6 +1,8 @@
 package message
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"time"
 )
@@ -17,8 +19,9 @@ const (
 	ActionExpanded  Action = "expanded"
 )
 
-// DSN is a delivery status notification about one message: a multipart/report of RFC 3464, 3461 and 6522, in the form of RFC 6533
-// where an address or the returned header needs it. It is sent with the null reverse-path.
+// DSN is a delivery status notification about one message: a multipart/report of RFC 3464, 3461 and 6522, in the form of
+// RFC 6533 where an address or the returned header needs it. It must be sent with the null reverse-path (RFC 5321 4.5.5),
+// and never about a message that came with one.
 type DSN struct {
 	// ReportingMTA is our host name.
 	ReportingMTA string
@@ -38,9 +41,11 @@ type DSN struct {
 	Arrival time.Time
 	// Recipients are the recipients that this notification is about, at least one.
 	Recipients []DSNRecipient
-	// Original yields the message, or at least its header. It is read up to the limit and not closed. Nil leaves the third part out.
+	// Original yields the message, or at least its header. It is read up to the limit and not closed. Nil leaves the third
+	// part out.
 	Original io.Reader
-	// Full asks for the whole message (RET=FULL), which is cut at 50,000 octets. By default only its header section is returned.
+	// Full asks for the whole message (RET=FULL), which is cut at 50,000 octets. By default only its header section is
+	// returned.
 	Full bool
 }
 
@@ -56,7 +61,8 @@ type DSNRecipient struct {
 	Status string
 	// RemoteMTA is the host that answered, empty if none did.
 	RemoteMTA string
-	// Diagnostic is the remote's own reply as it came, several lines joined by LF. It is cleaned before use.
+	// Diagnostic is the remote's own reply as it came, several lines joined by LF, or our own words where RemoteMTA is
+	// empty. It is cleaned before use.
 	Diagnostic string
 	// LastAttempt is when we tried last. The zero time leaves it out.
 	LastAttempt time.Time
@@ -64,11 +70,115 @@ type DSNRecipient struct {
 	WillRetryUntil time.Time
 }
 
-// Bytes returns the notification as a canonical message.
-func (d DSN) Bytes() ([]byte, error) { return nil, nil }
+// UTF8 reports whether the notification has to be sent with SMTPUTF8. That depends on the sender alone: what a sender
+// without SMTPUTF8 gets is in ASCII even if it is about recipients that are not.
+func (d DSN) UTF8() bool { return !d.From.ASCII() || !d.To.ASCII() }
 
 // WriteTo writes what Bytes returns.
-func (d DSN) WriteTo(w io.Writer) (int64, error) { return 0, nil }
+func (d DSN) WriteTo(w io.Writer) (int64, error) {
+	b, err := d.Bytes()
+	if err != nil {
+		return 0, err
+	}
+	n, err := w.Write(b)
+	return int64(n), err
+}
 
-// UTF8 reports whether the notification has to be sent with SMTPUTF8.
-func (d DSN) UTF8() bool { return false }
+// Bytes returns the notification as a canonical message with all header fields that it needs. It depends on d alone, so the same
+// d gives the same bytes. It fails if a required field of d is missing or if Original cannot be read.
+func (d DSN) Bytes() ([]byte, error) {
+	if err := d.check(); err != nil {
+		return nil, fmt.Errorf("building a notification: %w", err)
+	}
+	original, err := d.readOriginal()
+	if err != nil {
+		return nil, fmt.Errorf("building a notification: reading the original: %w", err)
+	}
+	parts := []part{d.textPart(original), d.statusPart()}
+	if d.Original != nil {
+		parts = append(parts, original.part(d))
+	}
+	return d.assemble(original, parts), nil
+}
+
+func (d DSN) check() error {
+	switch {
+	case len(d.Recipients) == 0:
+		return errors.New("no recipient to report")
+	case d.To.IsNull():
+		return errors.New("the null path gets no notification")
+	case d.From.IsNull():
+		return errors.New("no address to send from")
+	case !isMessageID(d.MessageID):
+		return errors.New("no valid Message-ID")
+	}
+	for _, a := range d.addresses() {
+		if err := checkText(a.String(), true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d DSN) addresses() []Address {
+	all := []Address{d.From, d.To}
+	for _, r := range d.Recipients {
+		all = append(all, r.Final)
+	}
+	return all
+}
+
+// isMessageID reports whether s is one msg-id that can be repeated in a field as it is.
+func isMessageID(s string) bool {
+	if len(s) < len("<a@b>") || len(s) > 900 || s[0] != '<' || s[len(s)-1] != '>' {
+		return false
+	}
+	for i := 1; i < len(s)-1; i++ {
+		if s[i] <= ' ' || s[i] >= 0x7f || s[i] == '<' || s[i] == '>' {
+			return false
+		}
+	}
+	return true
+}
+
+// action returns the action, failed for one that is none of RFC 3464.
+func (r DSNRecipient) action() Action {
+	switch r.Action {
+	case ActionDelayed, ActionDelivered, ActionRelayed, ActionExpanded:
+		return r.Action
+	}
+	return ActionFailed
+}
+
+// status returns the enhanced code of RFC 3463, that of the class alone if there is none.
+func (r DSNRecipient) status() string {
+	if isStatus(r.Status) {
+		return r.Status
+	}
+	switch r.action() {
+	case ActionFailed:
+		return "5.0.0"
+	case ActionDelayed:
+		return "4.0.0"
+	}
+	return "2.0.0"
+}
+
+// isStatus reports whether s is class.subject.detail with a class of 2, 4 or 5 and up to three digits behind each dot.
+func isStatus(s string) bool {
+	if len(s) < len("2.0.0") || s[0] != '2' && s[0] != '4' && s[0] != '5' || s[1] != '.' {
+		return false
+	}
+	digits, dots := 0, 0
+	for i := 2; i < len(s); i++ {
+		switch {
+		case '0' <= s[i] && s[i] <= '9' && digits < 3:
+			digits++
+		case s[i] == '.' && digits > 0 && dots == 0:
+			digits, dots = 0, 1
+		default:
+			return false
+		}
+	}
+	return dots == 1 && digits > 0
+}
