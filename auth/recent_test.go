@@ -39,13 +39,3 @@ func TestRecentModel(t *testing.T) {
 		}
 	})
 }
-
-func BenchmarkRecentLook(b *testing.B) {
-	r := newRecent[int, int](65536)
-	for i := range 40000 {
-		r.edit(i, func(*int) {})
-	}
-	for i := 0; b.Loop(); i++ {
-		r.look(i%40000, func(*int) {})
-	}
-}

@@ -428,6 +428,7 @@ func TestKeyringRace(t *testing.T) {
 	clients.Wait()
 }
 
+// Claim: a login costs under 3 µs, however many tokens there are.
 func BenchmarkSMTP(b *testing.B) {
 	for _, n := range []int{1, 100_000} {
 		w := newWorld(b)
@@ -468,6 +469,8 @@ func crowded(b *testing.B, w *world, n int) *store.Snapshot {
 	return snap
 }
 
+// Claim: with 100,000 tokens, the first login after a change of the directory waits
+// under 100 ms.
 func BenchmarkIndexRebuild(b *testing.B) {
 	w := newWorld(b)
 	snap := crowded(b, w, 50_000)
@@ -476,6 +479,7 @@ func BenchmarkIndexRebuild(b *testing.B) {
 	}
 }
 
+// Claim: asking at every MAIL costs under 1 µs.
 func BenchmarkAlive(b *testing.B) {
 	w := newWorld(b)
 	pair, _ := w.smtpToken(shop, "outbound")
