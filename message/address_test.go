@@ -32,6 +32,8 @@ func TestParsePath(t *testing.T) {
 		{name: "path 257", in: "<" + l63[:52] + "@" + long + "example.org>", err: ErrAddressTooLong},
 		{name: "path 256", in: "<" + l63[:50] + "@" + long + "example.org>", local: l63[:50], wire: l63[:50] + "@" + long + "example.org", key: long + "example.org"},
 
+		{name: "name over 253 once in A-labels", in: "<a@" + strings.Repeat("ü.", 60) + "example>", opts: PathOptions{UTF8: true}, err: ErrAddressTooLong},
+
 		{name: "unquoted space", in: "a b@example.org", opts: PathOptions{Unquoted: true}, local: "a b", wire: `"a b"@example.org`, key: "example.org"},
 		{name: "unquoted parameter", in: "a> SIZE=1@example.org", opts: PathOptions{Unquoted: true}, local: "a> SIZE=1", wire: `"a> SIZE=1"@example.org`, key: "example.org"},
 		{name: "unquoted at sign", in: "a@b@example.org", opts: PathOptions{Unquoted: true}, local: "a@b", wire: `"a@b"@example.org`, key: "example.org"},
@@ -105,6 +107,20 @@ func TestParsePath(t *testing.T) {
 				t.Fatalf("destination %q, %v, want %q", key, err, tt.key)
 			}
 		})
+	}
+}
+
+func TestFromUnquoted(t *testing.T) {
+	for in, want := range map[string]string{"a> SIZE=1@example.org": `"a> SIZE=1"@example.org`, "a@b@example.org": `"a@b"@example.org`, "a@example.org": "a@example.org"} {
+		if a, err := FromUnquoted(in, false); err != nil || a.String() != want {
+			t.Errorf("%q: %v, %v", in, a, err)
+		}
+	}
+	if _, err := FromUnquoted("ä@example.org", false); !errors.Is(err, ErrAddressUTF8) {
+		t.Errorf("got %v", err)
+	}
+	if s := (Address{}).String(); s != "" {
+		t.Errorf("the null path is %q", s)
 	}
 }
 

@@ -76,15 +76,10 @@ func (d *DotReader) startLine() bool {
 
 // text copies the rest of the line, and all lines behind it that do not start with a dot and are in the buffer.
 func (d *DotReader) text(p []byte) int {
-	if d.br.Buffered() == 0 {
-		if _, ok := d.peek(1); !ok {
-			return 0
-		}
-	}
-	b, ok := d.peek(min(len(p), d.br.Buffered()))
-	if !ok {
+	if _, ok := d.peek(1); !ok {
 		return 0
 	}
+	b, _ := d.peek(min(len(p), d.br.Buffered())) // what is buffered can be peeked
 	if d.cr && b[0] == '\n' {
 		b, d.start = b[:1], true
 	} else if i := bytes.Index(b, []byte("\r\n.")); i >= 0 {

@@ -42,17 +42,17 @@ func (d *DotWriter) Write(p []byte) (int, error) {
 func (d *DotWriter) stuff(p []byte, start, cr bool) (n int, err error) {
 	for n < len(p) {
 		if start && p[n] == '.' {
-			if err := d.send(p[n : n+1]); err != nil {
+			if err := d.send([]byte{'.'}); err != nil {
 				return n, err
 			}
 		}
 		piece := p[n:]
-		i := bytes.Index(piece, []byte("\r\n."))
-		if start = i >= 0; start {
-			piece = piece[:i+2]
-		}
 		if cr && n == 0 { // the LF of a CRLF that was split between two blocks
 			piece, start = p[:1], true
+		} else if i := bytes.Index(piece, []byte("\r\n.")); i >= 0 {
+			piece, start = piece[:i+2], true
+		} else {
+			start = false
 		}
 		if err := d.send(piece); err != nil {
 			return n, err

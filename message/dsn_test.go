@@ -329,6 +329,77 @@ func TestStatusCode(t *testing.T) {
 	}
 }
 
+func TestDSNWriteTo(t *testing.T) {
+	want, err := dsnOf(plainOriginal).Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if n, err := dsnOf(plainOriginal).WriteTo(&out); err != nil || n != int64(len(want)) || !bytes.Equal(out.Bytes(), want) {
+		t.Errorf("wrote %d octets, %v", n, err)
+	}
+	broken := errors.New("disk full")
+	if _, err := dsnOf(plainOriginal).WriteTo(failingWriter{broken}); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDSNSubject(t *testing.T) {
+	for _, tt := range []struct {
+		actions []Action
+		want    string
+	}{
+		{[]Action{ActionDelivered, ActionFailed, ActionDelayed}, "Undelivered mail returned to sender"},
+		{[]Action{ActionRelayed, ActionDelayed}, "Delivery of your mail is delayed"},
+		{[]Action{ActionDelivered}, "Your mail was delivered"},
+		{[]Action{ActionExpanded, ActionRelayed}, "Your mail was passed on"},
+		{[]Action{ActionExpanded}, "Your mail was delivered to a list"},
+		{[]Action{"nonsense"}, "Undelivered mail returned to sender"},
+	} {
+		var d DSN
+		for _, a := range tt.actions {
+			d.Recipients = append(d.Recipients, DSNRecipient{Action: a})
+		}
+		if got := d.subject(); got != tt.want {
+			t.Errorf("%v: %q", tt.actions, got)
+		}
+	}
+}
+
+func TestMeaning(t *testing.T) {
+	for status, want := range map[string]string{
+		"5.1.1": "mailbox", "5.1.10": "domain", "4.2.1": "disabled", "5.2.2": "full", "5.3.4": "large", "4.4.1": "reached", "4.4.5": "overloaded",
+		"4.4.7": "time", "5.6.7": "ASCII", "5.7.1": "refused", "4.7.0": "refused", "2.7.0": "", "5.0.0": "", "5.1.11": "",
+	} {
+		if got := meaning(status); !strings.Contains(got, want) || (want == "") != (got == "") {
+			t.Errorf("%s: %q", status, got)
+		}
+	}
+}
+
+func TestCleanLines(t *testing.T) {
+	long := strings.Repeat("x", 499) + "é"
+	tests := []struct {
+		in   string
+		want []string
+	}{
+		{"", nil},
+		{" \r\n\t\n", nil},
+		{"a\tb\x00c\u0085d\r\n\r\ne", []string{"a b c d", "e"}},
+		{"a\u202eb\u2066c\ufeff", []string{"abc"}},
+		{"\xff\xfe ok", []string{"? ok"}},
+		{long, []string{long[:499]}},
+	}
+	for _, tt := range tests {
+		if diff := cmp.Diff(tt.want, cleanLines(tt.in)); diff != "" {
+			t.Errorf("%q: %s", tt.in, diff)
+		}
+	}
+	if got := cleanLines(strings.Repeat("x\n", 30)); len(got) != 21 || got[20] != "[...]" {
+		t.Errorf("30 lines became %q", got)
+	}
+}
+
 func FuzzDSN(f *testing.F) {
 	f.Add("550 5.1.1 no", "mx.example.org", "rfc822;a@example.org", "5.1.1", "a", "From: a@example.org\r\n\r\nbody\r\n", false)
 	f.Add("a\r\n\r\n--x\x00ä", "é", "utf-8;ä@b", "x", "ä", "Subject: ä\r\n\r\nä\r\n", true)

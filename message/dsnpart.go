@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"mime/quotedprintable"
+	"slices"
 )
 
 // maxOriginal is how much of the original message is returned, in octets.
@@ -95,23 +96,11 @@ func (o original) part(d DSN) part {
 func wrapBase64(b []byte) []byte {
 	const perLine = 57 // octets that make 76 characters
 	var out []byte
-	for chunk := range chunks(b, perLine) {
+	for chunk := range slices.Chunk(b, perLine) {
 		out = base64.StdEncoding.AppendEncode(out, chunk)
 		out = append(out, "\r\n"...)
 	}
 	return out
-}
-
-func chunks(b []byte, n int) func(yield func([]byte) bool) {
-	return func(yield func([]byte) bool) {
-		for len(b) > 0 {
-			m := min(n, len(b))
-			if !yield(b[:m]) {
-				return
-			}
-			b = b[m:]
-		}
-	}
 }
 
 // textPart encodes the text for people.
