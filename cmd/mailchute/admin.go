@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/mailchute/mailchute/auth"
+	"github.com/mailchute/mailchute/store"
+	"github.com/mailchute/mailchute/store/local"
+)
+
+// admin is what an administrative command works with. It is the same in the
+// server and on the files; only out, json and the caller's directory change from
+// command to command.
+type admin struct {
+	store   *local.Store
+	keyring *auth.Keyring
+	cfg     Config
+	now     func() time.Time
+	by      string // who is named in events
+
+	out  io.Writer
+	json bool
+	abs  func(path string) string // from the caller's directory
+}
+
+func newAdmin(f *files, cfg Config) *admin {
+	return &admin{store: f.store, keyring: f.keyring, cfg: cfg, now: time.Now, by: "operator"}
+}
+
+// on returns a copy for one run of the command line.
+func (a *admin) on(run *app) *admin {
+	c := *a
+	c.out, c.json, c.abs = run.out, run.json, run.abs
+	return &c
+}
+
+// print writes v as JSON where that was asked for, and else what text writes.
+func (a *admin) print(v any, text func() error) error {
+	if a.json {
+		return writeJSON(a.out, v)
+	}
+	return text()
+}
+
+func (a *admin) say(format string, args ...any) {
+	if !a.json {
+		fmt.Fprintf(a.out, format+"\n", args...)
+	}
+}
+
+// serverOf finds a server by name or number. With an empty ref it is the only
+// one.
+func serverOf(s *store.Snapshot, ref string) (store.Server, error) {
+	if ref == "" {
+		if len(s.Servers) == 1 {
+			for _, v := range s.Servers {
+				return v, nil
+			}
+		}
+		return store.Server{}, usage("there are %d servers: name one with --server (see \"mailchute server list\")", len(s.Servers))
+	}
+	if v, ok := s.ServerByName(ref); ok {
+		return v, nil
+	}
+	if id, err := strconv.ParseInt(ref, 10, 64); err == nil {
+		if v, ok := s.Servers[id]; ok {
+			return v, nil
+		}
+	}
+	return store.Server{}, fmt.Errorf("server %q: %w; \"mailchute server list\" shows them", ref, store.ErrNotFound)
+}
+
+func streamOf(s *store.Snapshot, serverRef, id string) (store.Server, store.Stream, error) {
+	server, err := serverOf(s, serverRef)
+	if err != nil {
+		return store.Server{}, store.Stream{}, err
+	}
+	stream, ok := s.Streams[store.StreamKey{Server: server.ID, Stream: id}]
+	if !ok {
+		return server, stream, fmt.Errorf("stream %q of server %q: %w; \"mailchute stream list\" shows them", id, server.Name, store.ErrNotFound)
+	}
+	return server, stream, nil
+}
+
+// byRef finds a record by number or by name. A name that several share is
+// refused.
+func byRef[V any](m map[int64]V, kind, ref string, name func(V) string) (V, error) {
+	var found V
+	if id, err := strconv.ParseInt(ref, 10, 64); err == nil {
+		if v, ok := m[id]; ok {
+			return v, nil
+		}
+	}
+	n := 0
+	for _, v := range m {
+		if name(v) == ref {
+			found = v
+			n++
+		}
+	}
+	switch n {
+	case 0:
+		return found, fmt.Errorf("%s %q: %w", kind, ref, store.ErrNotFound)
+	case 1:
+		return found, nil
+	}
+	return found, usage("%d have the name %q: give the number of one %s", n, ref, kind)
+}

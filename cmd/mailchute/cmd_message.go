@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+func (a *app) messageCommand() *cobra.Command {
+	return a.group("message", "Messages: everything accepted, with what became of it",
+		a.messageList(), a.messageShow(), a.messageRaw())
+}
+
+func (a *app) messageList() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "list", Short: "List messages, newest first", Args: noArgs,
+		Example: "  mailchute message list\n  mailchute message list --recipient someone@example.org --state bounced",
+	}
+	flags, limit := a.filterFlags(cmd), limitFlag(cmd)
+	state := cmd.Flags().String("state", "", "with a recipient in this `state`: queued, sent, captured, bounced, expired, cancelled, suppressed")
+	cmd.RunE = a.admin(func(ctx context.Context, a *admin, _ []string) error {
+		f, err := flags.filter(a)
+		if err != nil {
+			return err
+		}
+		if f.State, err = parseState(*state); err != nil {
+			return err
+		}
+		records, more, err := listRecords(ctx, a, f, *limit)
+		if err != nil {
+			return err
+		}
+		return a.print(records, func() error { return printMessages(a, records, more) })
+	})
+	return cmd
+}
+
+func parseState(text string) (store.State, error) {
+	switch s := store.State(text); s {
+	case "", store.Queued, store.Sent, store.Captured, store.Bounced, store.Expired, store.Cancelled, store.Suppressed:
+		return s, nil
+	}
+	return "", usage("--state: %q is none of queued, sent, captured, bounced, expired, cancelled, suppressed", text)
+}
+
+func printMessages(a *admin, records []store.Record, more bool) error {
+	t := newTable(a.out, "MESSAGE", "ACCEPTED", "STREAM", "FROM", "TO", "STATE", "SUBJECT")
+	for _, r := range records {
+		t.row(r.Message.ID, r.Message.Accepted, r.Message.Stream, sender(r.Message), recipients(r), states(r), dash(r.Message.Header.Subject))
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if more {
+		a.say("There is more: raise --limit, or filter.")
+	}
+	return nil
+}
+
+func recipients(r store.Record) string {
+	first, n := "-", 0
+	for _, d := range r.Deliveries {
+		for _, rcpt := range d.Recipients {
+			if n++; n == 1 {
+				first = rcpt.Address
+			}
+		}
+	}
+	if n > 1 {
+		return fmt.Sprintf("%s +%d", first, n-1)
+	}
+	return first
+}
+
+// states sums up the recipients, as "sent" or "1 sent, 2 queued".
+func states(r store.Record) string {
+	counts, total := map[store.State]int{}, 0
+	for _, d := range r.Deliveries {
+		for _, rcpt := range d.Recipients {
+			counts[rcpt.State]++
+			total++
+		}
+	}
+	var parts []string
+	for _, s := range []store.State{store.Queued, store.Sent, store.Captured, store.Bounced, store.Expired, store.Cancelled, store.Suppressed} {
+		switch n := counts[s]; {
+		case n == 0:
+		case n == total:
+			return string(s)
+		default:
+			parts = append(parts, fmt.Sprintf("%d %s", n, s))
+		}
+	}
+	return dash(strings.Join(parts, ", "))
+}
+
+func (a *app) messageShow() *cobra.Command {
+	return &cobra.Command{
+		Use: "show MESSAGE", Short: "Show a message with its recipients and timeline", Args: cobra.ExactArgs(1),
+		Example: "  mailchute message show 01890a5d-ac96-774b-bcce-b302099a8057",
+		RunE:    a.admin(showMessage),
+	}
+}
+
+func showMessage(ctx context.Context, a *admin, args []string) error {
+	id, err := store.ParseID(args[0])
+	if err != nil {
+		return usage("%v", err)
+	}
+	r, err := a.store.Record(ctx, id)
+	if err != nil {
+		return fmt.Errorf("message %s: %w", id, err)
+	}
+	return a.print(r, func() error { return printRecord(a, r) })
+}
+
+func printRecord(a *admin, r store.Record) error {
+	m := r.Message
+	t := newTable(a.out)
+	t.row("Message", m.ID)
+	t.row("Subject", dash(m.Header.Subject))
+	t.row("From", fmt.Sprintf("%s (envelope %s)", dash(m.Header.From), sender(m)))
+	t.row("Accepted", fmt.Sprintf("%s by %s from %v with %s", when(m.Accepted), dash(m.Protocol), m.Client, dash(m.Credential)))
+	t.row("Stream", fmt.Sprintf("%s of server %d", m.Stream, m.Server))
+	t.row("Size", fmt.Sprintf("%d octets, SHA-256 %x", m.Size, m.BodyHash[:8]))
+	if m.Tag != "" {
+		t.row("Tag", m.Tag)
+	}
+	if m.Bounce {
+		t.row("About", m.About)
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	a.say("")
+	if err := printDeliveries(a, r.Deliveries); err != nil {
+		return err
+	}
+	a.say("")
+	return printTimeline(a.out, r)
+}
+
+func printDeliveries(a *admin, deliveries []store.Delivery) error {
+	t := newTable(a.out, "RECIPIENT", "STATE", "TRIES", "DESTINATION", "LAST ANSWER")
+	for _, d := range deliveries {
+		for _, r := range d.Recipients {
+			state := string(r.State)
+			if r.State == store.Queued {
+				state += ", " + deliveryState(d, a.now())
+			}
+			t.row(r.Address, state, d.Attempt, d.Destination, dash(replyText(r.Last)))
+		}
+	}
+	return t.flush()
+}
+
+// printTimeline writes the events with the time since acceptance.
+func printTimeline(out io.Writer, r store.Record) error {
+	t := newTable(out, "AFTER", "EVENT", "TRY", "RECIPIENT", "WHAT")
+	for _, e := range r.Events {
+		try := "-"
+		if e.Attempt > 0 {
+			try = fmt.Sprint(e.Attempt)
+		}
+		t.row("+"+span(e.At.Sub(r.Message.Accepted)), e.Kind, try, dash(e.Recipient), eventText(e))
+	}
+	return t.flush()
+}
+
+func eventText(e store.Event) string {
+	text := replyText(e.Reply)
+	if e.Reply.Command != "" {
+		text = e.Reply.Command + ": " + text
+	}
+	if e.Detail != "" {
+		if text != "" {
+			text += "; "
+		}
+		text += e.Detail
+	}
+	if !e.Notice.IsZero() {
+		text = strings.TrimSpace(text + " " + e.Notice.String())
+	}
+	return dash(text)
+}
+
+func (a *app) messageRaw() *cobra.Command {
+	return &cobra.Command{
+		Use: "raw MESSAGE", Short: "Write the octets of a message as they are stored", Args: cobra.ExactArgs(1),
+		Example: "  mailchute message raw 01890a5d-ac96-774b-bcce-b302099a8057 > message.eml",
+		RunE:    a.admin(rawMessage),
+	}
+}
+
+func rawMessage(ctx context.Context, a *admin, args []string) (err error) {
+	id, err := store.ParseID(args[0])
+	if err != nil {
+		return usage("%v", err)
+	}
+	body, err := a.store.Body(ctx, id)
+	if err != nil {
+		return fmt.Errorf("message %s: %w", id, err)
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	if _, err := io.Copy(a.out, body); err != nil {
+		return fmt.Errorf("message %s: %w", id, err)
+	}
+	return nil
+}

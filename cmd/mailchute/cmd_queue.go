@@ -1,0 +1,368 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+func (a *app) queueCommand() *cobra.Command {
+	return a.group("queue", "Mail that is waiting: look at it, hold it, release it, retry it, delete it",
+		a.queueList(), a.queueLanes(), a.queueShow(),
+		a.queueAct("retry", "Make deliveries due now", store.Retry),
+		a.queueAct("hold", "Keep deliveries from being tried until they are released", store.Hold),
+		a.queueAct("release", "Let held deliveries go on", store.Release),
+		a.queueAct("delete", "Give up deliveries; no bounce is sent", store.Cancel))
+}
+
+// filterFlags select messages on the command line.
+type filterFlags struct {
+	server, stream, destination, recipient, sender string
+	held                                           bool
+	since, until                                   string
+	cmd                                            *cobra.Command
+}
+
+func (a *app) filterFlags(cmd *cobra.Command) *filterFlags {
+	v := &filterFlags{cmd: cmd}
+	f := cmd.Flags()
+	f.StringVar(&v.server, "server", "", "of this server, by `name` or number")
+	f.StringVar(&v.stream, "stream", "", "of this `stream`")
+	f.StringVar(&v.destination, "destination", "", "to this `domain`, or smarthost as host:port")
+	f.StringVar(&v.recipient, "recipient", "", "to this `address`")
+	f.StringVar(&v.sender, "sender", "", "from this envelope `address`")
+	f.BoolVar(&v.held, "held", false, "only held ones")
+	f.StringVar(&v.since, "since", "", "accepted at or after this `time`, or within this duration: 2026-01-31T08:00:00Z or 2h")
+	f.StringVar(&v.until, "until", "", "accepted before this `time`, or longer ago than this duration")
+	a.completeFlag(cmd, "server", a.completeServers)
+	a.completeFlag(cmd, "stream", a.completeStreams)
+	return v
+}
+
+// given tells whether any filter was set.
+func (v *filterFlags) given() bool {
+	return slices.ContainsFunc([]string{"server", "stream", "destination", "recipient", "sender", "held", "since", "until"}, v.cmd.Flags().Changed)
+}
+
+func (v *filterFlags) filter(a *admin) (store.Filter, error) {
+	f := store.Filter{Stream: v.stream, Destination: v.destination, Recipient: v.recipient, Sender: v.sender, Held: v.held}
+	if v.server != "" {
+		server, err := serverOf(a.store.Snapshot(), v.server)
+		if err != nil {
+			return f, err
+		}
+		f.Server = server.ID
+	}
+	var err error
+	if f.Since, err = parseTime("since", v.since, a.now()); err != nil {
+		return f, err
+	}
+	f.Until, err = parseTime("until", v.until, a.now())
+	return f, err
+}
+
+func parseTime(flag, text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if d, err := parseDuration(text); err == nil {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, usage("--%s: %q is neither a time such as 2026-01-31T08:00:00Z nor a duration such as 2h", flag, text)
+}
+
+func (a *app) queueList() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "list", Short: "List queued messages, newest first", Args: noArgs,
+		Example: "  mailchute queue list --destination example.org\n  mailchute queue list --held --json",
+	}
+	flags, limit := a.filterFlags(cmd), limitFlag(cmd)
+	cmd.RunE = a.admin(func(ctx context.Context, a *admin, _ []string) error {
+		f, err := flags.filter(a)
+		if err != nil {
+			return err
+		}
+		f.Queued = true
+		records, more, err := listRecords(ctx, a, f, *limit)
+		if err != nil {
+			return err
+		}
+		return a.print(records, func() error { return printQueue(a, records, more) })
+	})
+	return cmd
+}
+
+func limitFlag(cmd *cobra.Command) *int {
+	return cmd.Flags().Int("limit", 50, "at most this many `messages`")
+}
+
+const pageSize = 500
+
+// listRecords returns up to limit matches, and whether there are more.
+func listRecords(ctx context.Context, a *admin, f store.Filter, limit int) ([]store.Record, bool, error) {
+	if limit < 1 {
+		return nil, false, usage("--limit: %d is not positive", limit)
+	}
+	out, cursor := []store.Record{}, ""
+	for len(out) < limit {
+		page, next, err := a.store.List(ctx, f, cursor, min(pageSize, limit-len(out)))
+		if err != nil {
+			return nil, false, fmt.Errorf("listing messages: %w", err)
+		}
+		out, cursor = append(out, page...), next
+		if cursor == "" {
+			return out, false, nil
+		}
+	}
+	return out, true, nil
+}
+
+func printQueue(a *admin, records []store.Record, more bool) error {
+	t := newTable(a.out, "MESSAGE", "STREAM", "FROM", "DESTINATION", "RCPTS", "TRIES", "STATE", "LAST ANSWER")
+	for _, r := range records {
+		for _, d := range r.Deliveries {
+			if !d.Done() {
+				t.row(r.Message.ID, d.Stream, sender(r.Message), d.Destination, openCount(d), d.Attempt, deliveryState(d, a.now()), lastAnswer(d))
+			}
+		}
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if len(records) == 0 {
+		a.say("Nothing is queued that matches.")
+	}
+	if more {
+		a.say("There is more: raise --limit, or filter.")
+	}
+	return nil
+}
+
+func sender(m store.Message) string {
+	if m.From == "" {
+		return "<>"
+	}
+	return m.From
+}
+
+func openCount(d store.Delivery) int {
+	n := 0
+	for _, r := range d.Recipients {
+		if !r.State.Final() {
+			n++
+		}
+	}
+	return n
+}
+
+func deliveryState(d store.Delivery, now time.Time) string {
+	switch {
+	case d.Done():
+		return "done"
+	case d.Lease.After(now):
+		return "in flight"
+	case !d.Held.IsZero():
+		return "held since " + when(d.Held)
+	case d.Due.After(now):
+		return "due in " + span(d.Due.Sub(now))
+	}
+	return "due now"
+}
+
+func lastAnswer(d store.Delivery) string {
+	var last store.Reply
+	for _, r := range d.Recipients {
+		if !r.State.Final() && (last.At.IsZero() || r.Last.At.After(last.At)) {
+			last = r.Last
+		}
+	}
+	return dash(replyText(last))
+}
+
+func replyText(r store.Reply) string {
+	switch {
+	case r.Code != 0 && r.Enhanced != [3]int{}:
+		return fmt.Sprintf("%d %d.%d.%d %s", r.Code, r.Enhanced[0], r.Enhanced[1], r.Enhanced[2], r.Text)
+	case r.Code != 0:
+		return fmt.Sprintf("%d %s", r.Code, r.Text)
+	}
+	return r.Text
+}
+
+func (a *app) queueLanes() *cobra.Command {
+	return &cobra.Command{
+		Use: "lanes", Short: "Count what is queued, by stream and destination", Args: noArgs,
+		Example: "  mailchute queue lanes",
+		RunE: a.admin(func(ctx context.Context, a *admin, _ []string) error {
+			lanes, err := a.store.Lanes(ctx)
+			if err != nil {
+				return fmt.Errorf("counting the queue: %w", err)
+			}
+			if lanes == nil {
+				lanes = []store.Lane{}
+			}
+			return a.print(lanes, func() error { return printLanes(a, lanes) })
+		}),
+	}
+}
+
+func printLanes(a *admin, lanes []store.Lane) error {
+	if len(lanes) == 0 {
+		a.say("The queue is empty.")
+		return nil
+	}
+	snap := a.store.Snapshot()
+	t := newTable(a.out, "SERVER", "STREAM", "DESTINATION", "QUEUED", "HELD", "OLDEST", "NEXT DUE")
+	for _, l := range lanes {
+		t.row(snap.Servers[l.Server].Name, l.Stream, l.Destination, l.Deliveries, l.Held, span(a.now().Sub(l.Oldest))+" ago", nextDue(l, a.now()))
+	}
+	return t.flush()
+}
+
+func nextDue(l store.Lane, now time.Time) string {
+	switch {
+	case l.NextDue.IsZero():
+		return "-"
+	case l.NextDue.After(now):
+		return "in " + span(l.NextDue.Sub(now))
+	}
+	return "now"
+}
+
+func (a *app) queueShow() *cobra.Command {
+	return &cobra.Command{
+		Use: "show MESSAGE", Short: "Show a message with its deliveries and timeline", Args: cobra.ExactArgs(1),
+		Example: "  mailchute queue show 01890a5d-ac96-774b-bcce-b302099a8057",
+		RunE:    a.admin(showMessage),
+	}
+}
+
+// queueAct is a command that amends deliveries, by message or by filter.
+func (a *app) queueAct(verb, short string, what store.Amendment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: verb + " [MESSAGE...]", Short: short + ", by message or by filter",
+		Example: fmt.Sprintf("  mailchute queue %s 01890a5d-ac96-774b-bcce-b302099a8057\n  mailchute queue %s --destination example.org --dry-run\n  mailchute queue %s --all", verb, verb, verb),
+	}
+	flags := a.filterFlags(cmd)
+	dry := cmd.Flags().Bool("dry-run", false, "only count")
+	all := cmd.Flags().Bool("all", false, "everything that is queued")
+	cmd.RunE = a.admin(func(ctx context.Context, a *admin, args []string) error {
+		if len(args) == 0 && !flags.given() && !*all {
+			return usage("name messages, or select them with a filter such as --destination, or say --all")
+		}
+		if len(args) > 0 && (flags.given() || *all) {
+			return usage("name messages or select them with a filter, not both")
+		}
+		ids, err := selectMessages(ctx, a, flags, args, what)
+		if err != nil {
+			return err
+		}
+		if *dry {
+			return a.counted(what, len(ids))
+		}
+		return amend(ctx, a, what, ids)
+	})
+	return cmd
+}
+
+func selectMessages(ctx context.Context, a *admin, flags *filterFlags, args []string, what store.Amendment) ([]store.ID, error) {
+	var ids []store.ID
+	for _, arg := range args {
+		id, err := store.ParseID(arg)
+		if err != nil {
+			return nil, usage("%v", err)
+		}
+		ids = append(ids, id)
+	}
+	if len(args) > 0 {
+		return ids, nil
+	}
+	f, err := flags.filter(a)
+	if err != nil {
+		return nil, err
+	}
+	f.Queued, f.Held = true, f.Held || what == store.Release
+	for cursor := ""; ; {
+		page, next, err := a.store.List(ctx, f, cursor, pageSize)
+		if err != nil {
+			return nil, fmt.Errorf("selecting messages: %w", err)
+		}
+		for _, r := range page {
+			ids = append(ids, r.Message.ID)
+		}
+		if cursor = next; cursor == "" {
+			return ids, nil
+		}
+	}
+}
+
+func (a *admin) counted(what store.Amendment, n int) error {
+	return a.print(map[string]any{"dry_run": true, "action": what, "messages": n}, func() error {
+		a.say("Dry run: %d messages match; %s changed nothing.", n, what)
+		return nil
+	})
+}
+
+// amended is what an amendment did. Busy ones had an attempt under way.
+type amended struct {
+	Action     store.Amendment `json:"action"`
+	Messages   int             `json:"messages"`
+	Deliveries int             `json:"deliveries"`
+	Busy       []store.ID      `json:"busy"`
+}
+
+// amend works in batches, each one transaction. A batch that fails for one busy
+// message is done message by message, so that the rest does not wait for it.
+func amend(ctx context.Context, a *admin, what store.Amendment, ids []store.ID) error {
+	done := amended{Action: what, Messages: len(ids), Busy: []store.ID{}}
+	for batch := range slices.Chunk(ids, pageSize) {
+		n, err := a.store.Amend(ctx, what, a.by, a.now(), batch...)
+		if errors.Is(err, store.ErrNotDue) {
+			n, err = amendEach(ctx, a, &done, batch)
+		}
+		if err != nil {
+			return fmt.Errorf("%s, after %d deliveries: %w", what, done.Deliveries, err)
+		}
+		done.Deliveries += n
+	}
+	if err := a.print(done, func() error { return sayAmended(a, done) }); err != nil {
+		return err
+	}
+	if len(done.Busy) > 0 {
+		return exitWith(exitBusy, "%d messages have an attempt under way and were left: try again in a while", len(done.Busy))
+	}
+	return nil
+}
+
+func amendEach(ctx context.Context, a *admin, done *amended, batch []store.ID) (int, error) {
+	total := 0
+	for _, id := range batch {
+		n, err := a.store.Amend(ctx, done.Action, a.by, a.now(), id)
+		if errors.Is(err, store.ErrNotDue) {
+			done.Busy = append(done.Busy, id)
+			continue
+		}
+		if err != nil {
+			return total, err
+		}
+		total += n
+	}
+	return total, nil
+}
+
+func sayAmended(a *admin, done amended) error {
+	words := map[store.Amendment]string{store.Retry: "due now", store.Hold: "held", store.Release: "released", store.Cancel: "deleted"}
+	a.say("%d deliveries of %d messages %s.", done.Deliveries, done.Messages-len(done.Busy), words[done.Action])
+	return nil
+}

@@ -1,0 +1,338 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mailchute/mailchute/message"
+	"github.com/mailchute/mailchute/store"
+)
+
+func (a *app) streamCommand() *cobra.Command {
+	return a.group("stream", "Streams: the queues of a server, each with its own mode and route",
+		a.streamList(), a.streamCreate(), a.streamShow(), a.streamSet(),
+		a.streamSwitch("pause", "Stop delivering; submissions are taken and wait", "Paused", func(s *store.Stream, _ time.Time) { s.Paused = true }),
+		a.streamSwitch("resume", "Deliver again", "Resumed", func(s *store.Stream, _ time.Time) { s.Paused = false }),
+		a.streamSwitch("archive", "Refuse submissions for good; what is queued is still delivered", "Archived", func(s *store.Stream, now time.Time) { s.Archived = now }),
+		a.streamSwitch("unarchive", "Take submissions again", "Unarchived", func(s *store.Stream, _ time.Time) { s.Archived = time.Time{} }))
+}
+
+// serverFlag adds --server.
+func (a *app) serverFlag(cmd *cobra.Command) *string {
+	ref := cmd.Flags().String("server", "", "server, by `name` or number (default: the only one)")
+	a.completeFlag(cmd, "server", a.completeServers)
+	return ref
+}
+
+func (a *app) streamList() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "list", Short: "List the streams of a server", Args: noArgs,
+		Example: "  mailchute stream list\n  mailchute stream list --server \"Web shop\"",
+	}
+	server := a.serverFlag(cmd)
+	cmd.RunE = a.admin(func(_ context.Context, a *admin, _ []string) error {
+		snap := a.store.Snapshot()
+		v, err := serverOf(snap, *server)
+		if err != nil {
+			return err
+		}
+		streams := snap.StreamsOf(v.ID)
+		return a.print(streams, func() error { return printStreams(a, streams) })
+	})
+	return cmd
+}
+
+func printStreams(a *admin, streams []store.Stream) error {
+	t := newTable(a.out, "STREAM", "KIND", "MODE", "ROUTE", "WEIGHT", "STATE", "NAME")
+	for _, s := range streams {
+		t.row(s.ID, s.Kind, dash(string(s.Mode)), route(s), weight(s), streamState(s), s.Name)
+	}
+	return t.flush()
+}
+
+func weight(s store.Stream) any {
+	switch {
+	case !s.Outbound():
+		return "-"
+	case s.Weight == 0:
+		return 10
+	}
+	return s.Weight
+}
+
+func route(s store.Stream) string {
+	switch {
+	case !s.Outbound():
+		return "-"
+	case s.Mode == store.ModeCapture:
+		return "(kept here)"
+	}
+	how := "MX"
+	if r := s.Route; r.Smarthost() {
+		how = net.JoinHostPort(r.Host, strconv.Itoa(r.Port)) + " " + string(routeTLS(r))
+		if r.Username != "" {
+			how += " as " + r.Username
+		}
+	}
+	if s.Mode == store.ModeRedirect {
+		return "all to " + s.RedirectTo + " by " + how
+	}
+	return how
+}
+
+func routeTLS(r store.Route) store.TLSMode {
+	switch {
+	case r.TLS != "":
+		return r.TLS
+	case r.Smarthost():
+		return store.TLSStartTLS
+	}
+	return store.TLSOpportunistic
+}
+
+func streamState(s store.Stream) string {
+	switch {
+	case !s.Archived.IsZero():
+		return "archived"
+	case s.Paused && s.IntakePaused:
+		return "paused, refusing"
+	case s.Paused:
+		return "paused"
+	case s.IntakePaused:
+		return "refusing"
+	}
+	return "active"
+}
+
+// streamFlags are what create and set have in common.
+type streamFlags struct {
+	name, description, mode, redirect, smarthost, tls, username, passwordFile string
+	mx, intakePaused, refuseBareLF                                            bool
+	weight                                                                    int
+	cmd                                                                       *cobra.Command
+}
+
+func addStreamFlags(cmd *cobra.Command) *streamFlags {
+	v := &streamFlags{cmd: cmd}
+	f := cmd.Flags()
+	f.StringVar(&v.name, "name", "", "`name` for people")
+	f.StringVar(&v.description, "description", "", "what it is for")
+	f.StringVar(&v.mode, "mode", "", "`mode`: live, capture or redirect")
+	f.StringVar(&v.redirect, "redirect-to", "", "`address` that gets all mail in mode redirect")
+	f.StringVar(&v.smarthost, "smarthost", "", "deliver through `host:port`")
+	f.StringVar(&v.tls, "tls", "", "`mode` of the connection: opportunistic, starttls, implicit or none")
+	f.StringVar(&v.username, "username", "", "`user` at the smarthost")
+	f.StringVar(&v.passwordFile, "password-file", "", "`file` with the password at the smarthost, read at each use")
+	f.BoolVar(&v.mx, "mx", false, "deliver to the recipients' own mail hosts")
+	f.IntVar(&v.weight, "weight", 10, "share between streams, 1 to 100")
+	f.BoolVar(&v.intakePaused, "refuse-submissions", false, "refuse submissions for now (=false: take them)")
+	f.BoolVar(&v.refuseBareLF, "refuse-bare-lf", false, "refuse messages with bare LF instead of repairing them (=false: repair)")
+	cmd.MarkFlagsMutuallyExclusive("mx", "smarthost")
+	return v
+}
+
+// apply puts what was asked for into the stream. Paths count from the caller's
+// directory.
+func (v *streamFlags) apply(s *store.Stream, abs func(string) string) error {
+	f := v.cmd.Flags()
+	set(f.Changed("name"), &s.Name, v.name)
+	set(f.Changed("description"), &s.Description, v.description)
+	set(f.Changed("mode"), &s.Mode, store.StreamMode(v.mode))
+	set(f.Changed("weight"), &s.Weight, v.weight)
+	set(f.Changed("refuse-submissions"), &s.IntakePaused, v.intakePaused)
+	set(f.Changed("refuse-bare-lf"), &s.RefuseBareLF, v.refuseBareLF)
+	if f.Changed("redirect-to") {
+		address, err := message.ParsePath(v.redirect, true)
+		if err != nil {
+			return usage("--redirect-to: %v", err)
+		}
+		s.RedirectTo = address.String()
+	}
+	return v.route(s, abs)
+}
+
+func (v *streamFlags) route(s *store.Stream, abs func(string) string) error {
+	f := v.cmd.Flags()
+	if v.mx {
+		s.Route = store.Route{}
+	}
+	if f.Changed("smarthost") {
+		host, port, err := net.SplitHostPort(v.smarthost)
+		n, perr := strconv.Atoi(port)
+		if err != nil || perr != nil || host == "" {
+			return usage("--smarthost: %q is not host:port, such as smtp.example.com:587", v.smarthost)
+		}
+		s.Route = store.Route{Host: host, Port: n}
+	}
+	set(f.Changed("tls"), &s.Route.TLS, store.TLSMode(v.tls))
+	set(f.Changed("username"), &s.Route.Username, v.username)
+	set(f.Changed("password-file"), &s.Route.PasswordFile, abs(v.passwordFile))
+	return nil
+}
+
+func (a *app) streamCreate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "create STREAM", Short: "Create an outbound stream", Args: cobra.ExactArgs(1),
+		Example: `  mailchute stream create receipts --mode live --smarthost smtp.example.com:587 \
+      --username shop --password-file /etc/mailchute/shop.pw
+  mailchute stream create newsletter --kind broadcast --mode capture`,
+	}
+	server := a.serverFlag(cmd)
+	flags := addStreamFlags(cmd)
+	kind := cmd.Flags().String("kind", "transactional", "`kind`: transactional or broadcast")
+	cmd.RunE = a.admin(func(ctx context.Context, a *admin, args []string) error {
+		s := store.Stream{ID: args[0], Name: args[0], Kind: store.StreamKind(*kind), Mode: store.ModeCapture, Created: a.now()}
+		if !s.Outbound() {
+			return usage("--kind: %q is neither transactional nor broadcast", *kind)
+		}
+		if err := flags.apply(&s, a.abs); err != nil {
+			return err
+		}
+		return createStream(ctx, a, *server, s)
+	})
+	return cmd
+}
+
+func createStream(ctx context.Context, a *admin, serverRef string, s store.Stream) error {
+	_, err := store.Update(ctx, a.store, func(snap *store.Snapshot) ([]store.Change, error) {
+		server, err := serverOf(snap, serverRef)
+		if err != nil {
+			return nil, err
+		}
+		s.Server = server.ID
+		if _, there := snap.Streams[store.StreamKey{Server: s.Server, Stream: s.ID}]; there {
+			return nil, fmt.Errorf("stream %q of server %q: %w", s.ID, server.Name, store.ErrExists)
+		}
+		return []store.Change{{Stream: &s}}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("creating stream: %w", err)
+	}
+	return a.print(s, func() error {
+		a.say("Created the %s stream %q on server %d: mode %s, route %s.", s.Kind, s.ID, s.Server, s.Mode, route(s))
+		return nil
+	})
+}
+
+func (a *app) streamShow() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "show STREAM", Short: "Show one stream with its queue", Args: cobra.ExactArgs(1),
+		Example:           "  mailchute stream show outbound",
+		ValidArgsFunction: a.completeStreams,
+	}
+	server := a.serverFlag(cmd)
+	cmd.RunE = a.admin(func(ctx context.Context, a *admin, args []string) error {
+		_, s, err := streamOf(a.store.Snapshot(), *server, args[0])
+		if err != nil {
+			return err
+		}
+		return showStream(ctx, a, s)
+	})
+	return cmd
+}
+
+type streamView struct {
+	store.Stream
+	Lanes []store.Lane `json:"lanes"`
+}
+
+func showStream(ctx context.Context, a *admin, s store.Stream) error {
+	all, err := a.store.Lanes(ctx)
+	if err != nil {
+		return fmt.Errorf("counting the queue: %w", err)
+	}
+	view := streamView{Stream: s, Lanes: []store.Lane{}}
+	for _, l := range all {
+		if l.Server == s.Server && l.Stream == s.ID {
+			view.Lanes = append(view.Lanes, l)
+		}
+	}
+	return a.print(view, func() error {
+		t := newTable(a.out)
+		t.row("Stream", s.ID)
+		t.row("Name", s.Name)
+		t.row("Description", dash(s.Description))
+		t.row("Kind", s.Kind)
+		t.row("Mode", dash(string(s.Mode)))
+		t.row("Route", route(s))
+		t.row("Weight", weight(s))
+		t.row("State", streamState(s))
+		t.row("Created", s.Created)
+		if err := t.flush(); err != nil || !s.Outbound() {
+			return err
+		}
+		a.say("")
+		return printLanes(a, view.Lanes)
+	})
+}
+
+func (a *app) streamSet() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "set STREAM", Short: "Change a stream's mode, route or limits", Args: cobra.ExactArgs(1),
+		Example: `  mailchute stream set outbound --mode live --mx
+  mailchute stream set outbound --mode live --smarthost smtp.example.com:587 --username u --password-file /etc/mailchute/pw
+  mailchute stream set outbound --mode redirect --redirect-to dev@example.com
+  mailchute stream set broadcast --weight 2`,
+		ValidArgsFunction: a.completeStreams,
+	}
+	server := a.serverFlag(cmd)
+	flags := addStreamFlags(cmd)
+	cmd.RunE = a.admin(func(ctx context.Context, a *admin, args []string) error {
+		s, err := updateStream(ctx, a, *server, args[0], func(s *store.Stream) error { return flags.apply(s, a.abs) })
+		if err != nil {
+			return err
+		}
+		return a.print(s, func() error {
+			a.say("Stream %q: mode %s, route %s, weight %v, %s.", s.ID, dash(string(s.Mode)), route(s), weight(s), streamState(s))
+			return nil
+		})
+	})
+	return cmd
+}
+
+func updateStream(ctx context.Context, a *admin, serverRef, id string, change func(*store.Stream) error) (store.Stream, error) {
+	var s store.Stream
+	_, err := store.Update(ctx, a.store, func(snap *store.Snapshot) ([]store.Change, error) {
+		var err error
+		if _, s, err = streamOf(snap, serverRef, id); err != nil {
+			return nil, err
+		}
+		if err := change(&s); err != nil {
+			return nil, err
+		}
+		return []store.Change{{Stream: &s}}, nil
+	})
+	if err != nil {
+		return s, fmt.Errorf("changing stream: %w", err)
+	}
+	return s, nil
+}
+
+// streamSwitch is a command that flips one thing.
+func (a *app) streamSwitch(verb, short, done string, change func(*store.Stream, time.Time)) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: verb + " STREAM", Short: short, Args: cobra.ExactArgs(1),
+		Example:           fmt.Sprintf("  mailchute stream %s broadcast", verb),
+		ValidArgsFunction: a.completeStreams,
+	}
+	server := a.serverFlag(cmd)
+	cmd.RunE = a.admin(func(ctx context.Context, a *admin, args []string) error {
+		s, err := updateStream(ctx, a, *server, args[0], func(s *store.Stream) error {
+			change(s, a.now())
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return a.print(s, func() error {
+			a.say("%s stream %q of server %d; it is now %s.", done, s.ID, s.Server, streamState(s))
+			return nil
+		})
+	})
+	return cmd
+}
