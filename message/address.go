@@ -24,7 +24,8 @@ type Address struct {
 	Domain string
 }
 
-// PathOptions says which forms of a path are acceptable. The zero value accepts an ASCII Mailbox as it stands on the wire.
+// PathOptions says which forms of a path are acceptable. The zero value accepts an ASCII Mailbox as it stands on the
+// wire.
 type PathOptions struct {
 	// UTF8 accepts octets above 127, which SMTPUTF8 allows.
 	UTF8 bool
@@ -214,8 +215,8 @@ func (a Address) wireLocal() string {
 	return b.String()
 }
 
-// String returns the wire form, the local part quoted where it is no Dot-string. Between angle brackets the form of an address that Parse
-// returned can neither end the path nor add a parameter. The null path is the empty string.
+// String returns the wire form, the local part quoted where it is no Dot-string. Between angle brackets the form of an
+// address that Parse returned can neither end the path nor add a parameter. The null path is the empty string.
 func (a Address) String() string {
 	switch {
 	case a.IsNull():

@@ -7,8 +7,8 @@ import (
 
 // CanonicalOptions says what a Canonical refuses. The zero value is the default.
 type CanonicalOptions struct {
-	// RejectBareLF makes a bare LF an error. By default it becomes CRLF. The error comes at the end of the content, so that
-	// any of the smuggling class, which closes the connection, goes first.
+	// RejectBareLF makes a bare LF an error. By default it becomes CRLF. The error comes at the end of the content, so
+	// that any of the smuggling class, which closes the connection, goes first.
 	RejectBareLF bool
 	// MaxLine is the limit of a text line in octets, its CRLF not counted: 0 means 998, negative means none.
 	MaxLine int
@@ -141,7 +141,7 @@ func (c *Canonical) grow(n int) {
 
 // finish takes the error that ended the source, and adds the missing line end to what is still to be yielded.
 func (c *Canonical) finish(err error) {
-	if err != io.EOF {
+	if err != io.EOF { // also one that wraps io.EOF: the message is torn
 		c.err = err
 		return
 	}
@@ -162,7 +162,8 @@ func (c *Canonical) finish(err error) {
 	c.err = io.EOF
 }
 
-// Size returns the number of octets yielded or about to be yielded, after io.EOF the size of the message in the sense of RFC 1870.
+// Size returns the number of octets yielded or about to be yielded, after io.EOF the size of the message in the sense of
+// RFC 1870.
 func (c *Canonical) Size() int64 { return c.size }
 
 // BareLFs returns how many bare LF have become CRLF so far.

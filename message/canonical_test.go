@@ -3,6 +3,7 @@ package message
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -100,6 +101,14 @@ func TestCanonicalPassesSourceError(t *testing.T) {
 	got, err := readIn(NewCanonical(io.MultiReader(strings.NewReader("a\nb"), failing{broken}), CanonicalOptions{}), 64)
 	if !errors.Is(err, broken) || string(got) != "a\r\nb" {
 		t.Fatalf("got %q, %v", got, err)
+	}
+}
+
+func TestCanonicalTornSource(t *testing.T) {
+	torn := fmt.Errorf("reading chunk: %w", io.EOF)
+	got, err := readIn(NewCanonical(io.MultiReader(strings.NewReader("a"), failing{torn}), CanonicalOptions{}), 64)
+	if !errors.Is(err, torn) || string(got) != "a" {
+		t.Fatalf("a torn message counts as whole: %q, %v", got, err)
 	}
 }
 

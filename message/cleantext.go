@@ -12,8 +12,8 @@ const (
 	maxRemoteLine  = 500 // octets
 )
 
-// cleanLines makes lines of s that can stand in a message: no control characters, none that turn the direction of the text around, valid
-// UTF-8, no empty line, bounded in number and length.
+// cleanLines makes lines of s that can stand in a message: no control characters, none that turn the direction of the
+// text around, valid UTF-8, no empty line, bounded in number and length.
 func cleanLines(s string) []string {
 	var lines []string
 	for line := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == '\r' || r == '\n' }) {

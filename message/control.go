@@ -206,8 +206,8 @@ func Strip(h *Header, authservID string) []string {
 	})...)
 }
 
-// authservIDOf returns the authserv-id that an Authentication-Results value begins with: a token or a quoted string behind any comments, with
-// an optional version behind it (RFC 8601 2.2).
+// authservIDOf returns the authserv-id that an Authentication-Results value begins with: a token or a quoted string
+// behind any comments, with an optional version behind it (RFC 8601 2.2).
 func authservIDOf(value string) string {
 	value = skipComments(value)
 	if rest, ok := strings.CutPrefix(value, `"`); ok {

@@ -47,7 +47,8 @@ func (d *DotReader) Read(p []byte) (n int, err error) {
 }
 
 // startLine takes the stuffed dot at the start of a line, if there is one, and returns false at the terminator or on an
-// error. To know the terminator it looks up to three bytes ahead: data without a terminator is no data, so they must come.
+// error. To know the terminator it looks up to three bytes ahead: data without a terminator is no data, so they must
+// come.
 func (d *DotReader) startLine() bool {
 	b, ok := d.peek(1)
 	if !ok {

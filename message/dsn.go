@@ -41,8 +41,8 @@ type DSN struct {
 	Arrival time.Time
 	// Recipients are the recipients that this notification is about, at least one.
 	Recipients []DSNRecipient
-	// Original yields the message, or at least its header. It is read up to the limit and not closed. Nil leaves the third
-	// part out.
+	// Original yields the message, or at least its header. It is read up to the limit and not closed. Nil leaves the
+	// third part out.
 	Original io.Reader
 	// Full asks for the whole message (RET=FULL), which is cut at 50,000 octets. By default only its header section is
 	// returned.
@@ -84,8 +84,8 @@ func (d DSN) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
-// Bytes returns the notification as a canonical message with all header fields that it needs. It depends on d alone, so the same
-// d gives the same bytes. It fails if a required field of d is missing or if Original cannot be read.
+// Bytes returns the notification as a canonical message with all header fields that it needs. It depends on d alone, so
+// the same d gives the same bytes. It fails if a required field of d is missing or if Original cannot be read.
 func (d DSN) Bytes() ([]byte, error) {
 	if err := d.check(); err != nil {
 		return nil, fmt.Errorf("building a notification: %w", err)

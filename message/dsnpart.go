@@ -68,8 +68,8 @@ func headerOf(b []byte) []byte {
 	return b
 }
 
-// part returns the third part. A header in UTF-8 needs the types of RFC 6532 and 6533; where the notification itself is sent
-// without SMTPUTF8, such a part must be encoded to pass.
+// part returns the third part. A header in UTF-8 needs the types of RFC 6532 and 6533; where the notification itself is
+// sent without SMTPUTF8, such a part must be encoded to pass.
 func (o original) part(d DSN) part {
 	p := part{mediaType: "text/rfc822-headers", description: "Header of the message", encoding: "7bit", body: o.content}
 	utf8 := hasHigh(o.header)

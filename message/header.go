@@ -2,7 +2,6 @@ package message
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -49,9 +48,10 @@ type Header struct {
 // a reader of the body, which starts behind the blank line. It buffers no more than the header section and one block.
 //
 // A message that starts with the blank line, or is empty, has a Header without fields. A message that ends before any
-// blank line consists of its header section: the body is empty, and WriteTo adds no blank line. A message whose first
-// line is no field is ErrHeaderSyntax, and so is a field without its CRLF. Errors of the class ErrHeader concern the
-// message; any other error is that of r.
+// blank line consists of its header section: the body is empty, and WriteTo adds no blank line unless a field is
+// added, which makes it well-formed for whoever parses it next. A message whose first line is no field is
+// ErrHeaderSyntax, and so is a field without its CRLF. Errors of the class ErrHeader concern the message; any other
+// error is that of r.
 func ReadHeader(r io.Reader, l HeaderLimits) (*Header, io.Reader, error) {
 	p := headerParser{limits: l.withDefaults()}
 	buf := make([]byte, 0, headerBlock)
@@ -68,7 +68,7 @@ func ReadHeader(r io.Reader, l HeaderLimits) (*Header, io.Reader, error) {
 		if done {
 			return &Header{fields: p.fields, blank: true}, &remainder{tail: buf[p.pos:], src: r, err: err}, nil
 		}
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { // an error that wraps io.EOF is a torn message
 			return p.finish(buf)
 		}
 		if err != nil {
@@ -263,7 +263,7 @@ func (h *Header) Prepend(raw []byte) error {
 	if err != nil {
 		return err
 	}
-	h.fields = append(fields, h.fields...)
+	h.fields, h.blank = append(fields, h.fields...), true
 	return nil
 }
 
@@ -274,7 +274,7 @@ func (h *Header) Append(raw []byte) error {
 	if err != nil {
 		return err
 	}
-	h.fields = append(h.fields, fields...)
+	h.fields, h.blank = append(h.fields, fields...), true
 	return nil
 }
 

@@ -132,6 +132,10 @@ func TestReadHeaderPassesSourceError(t *testing.T) {
 	if got, err := io.ReadAll(body); string(got) != "body" || !errors.Is(err, broken) {
 		t.Errorf("body %q, %v", got, err)
 	}
+	torn := fmt.Errorf("reading chunk: %w", io.EOF)
+	if _, _, err := ReadHeader(io.MultiReader(strings.NewReader("A: b\r\n"), failing{torn}), HeaderLimits{}); !errors.Is(err, torn) {
+		t.Errorf("a torn message counts as whole: %v", err)
+	}
 	if _, _, err := ReadHeader(failing{nil}, HeaderLimits{}); !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("source without progress: %v", err)
 	}
@@ -177,6 +181,27 @@ func TestHeaderEdit(t *testing.T) {
 	}
 	if got := string(h.Bytes()); got != want {
 		t.Errorf("a refused field changed the header: %q", got)
+	}
+}
+
+func TestAddedFieldEndsTheSection(t *testing.T) {
+	add := map[string]func(h *Header) error{
+		"prepend": func(h *Header) error { return h.Prepend([]byte("B: c\r\n")) },
+		"append":  func(h *Header) error { return h.Append([]byte("B: c\r\n")) },
+		"missing": func(h *Header) error { AddMissing(h, traceTime, "<a@b>"); return nil },
+		"nothing": func(*Header) error { return nil },
+	}
+	for name, f := range add {
+		h, _, err := ReadHeader(strings.NewReader("A: b\r\n"), HeaderLimits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f(h); err != nil {
+			t.Fatal(err)
+		}
+		if ended := bytes.HasSuffix(h.Bytes(), []byte("\r\n\r\n")); ended != (name != "nothing") {
+			t.Errorf("%s: %q", name, h.Bytes())
+		}
 	}
 }
 

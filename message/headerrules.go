@@ -35,13 +35,15 @@ func (h *Header) AddressList(name string) ([]Mailbox, error) {
 	return list, nil
 }
 
-// singletons are the fields that RFC 5322 3.6 allows once. Bcc is missing because it is removed anyway. The MIME fields are missing
-// because RFC 2045 sets no number and senders do repeat MIME-Version.
-var singletons = [...]string{"From", "Date", "Sender", "Reply-To", "To", "Cc", "Message-ID", "In-Reply-To", "References", "Subject"}
+// singletons are the fields that RFC 5322 3.6 allows once. Bcc is missing because it is removed anyway. The MIME fields
+// are missing because RFC 2045 sets no number and senders do repeat MIME-Version.
+var singletons = [...]string{"From", "Date", "Sender", "Reply-To", "To", "Cc",
+	"Message-ID", "In-Reply-To", "References", "Subject"}
 
 // CheckSingletons checks the fields that say who wrote what to whom: exactly one From, which parses and is no group; at
-// most one each of Date, Sender, Reply-To, To, Cc, Message-ID, In-Reply-To, References and Subject (RFC 5322 3.6). Two of
-// them let two readers see two authors. The error is one of the class ErrHeaderRules; that of a duplicate names the field.
+// most one each of Date, Sender, Reply-To, To, Cc, Message-ID, In-Reply-To, References and Subject (RFC 5322 3.6). Two
+// of them let two readers see two authors. The error is one of the class ErrHeaderRules; that of a duplicate names the
+// field.
 func (h *Header) CheckSingletons() error {
 	for _, name := range singletons {
 		if h.Count(name) > 1 {
@@ -63,8 +65,8 @@ func (h *Header) CheckSingletons() error {
 	return ErrNoFrom
 }
 
-// hasGroup reports whether an address list has a colon where only group syntax has one: outside quoted strings, comments, angle
-// brackets and domain literals. net/mail flattens groups without a word.
+// hasGroup reports whether an address list has a colon where only group syntax has one: outside quoted strings,
+// comments, angle brackets and domain literals. net/mail flattens groups without a word.
 func hasGroup(s string) bool {
 	var closing []byte // what ends the constructs that are open
 	for i := 0; i < len(s); i++ {
@@ -132,8 +134,8 @@ func (h *Header) CheckLoop(host string, l LoopLimits) error {
 	return nil
 }
 
-// receivedBy reports whether value has a BY clause with that host, in a comment or not: a forged one can only make the forger's own
-// message fail.
+// receivedBy reports whether value has a BY clause with that host, in a comment or not: a forged one can only make the
+// forger's own message fail.
 func receivedBy(value, host string) bool {
 	words := strings.Fields(value)
 	for i := 1; i < len(words); i++ {

@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 )
 
-// lineCheck follows the lines of a stream and finds the faults in them. It is the one place that knows what a fault is: on
-// the wire for DotReader, in content for Canonical and DotWriter. The zero value stands at the start of the content.
+// lineCheck follows the lines of a stream and finds the faults in them. It is the one place that knows what a fault is:
+// on the wire for DotReader, in content for Canonical and DotWriter. The zero value stands at the start of the content.
 type lineCheck struct {
 	max int  // octets of text in a line, 0 = no limit
 	n   int  // octets of text in the current line so far, a pending CR not counted

@@ -161,7 +161,7 @@ func AddMissing(h *Header, t time.Time, messageID string) []string {
 			continue
 		}
 		raw := []byte(f.name + ": " + f.value + "\r\n")
-		h.fields = append(h.fields, Field{raw: raw, colon: len(f.name)})
+		h.fields, h.blank = append(h.fields, Field{raw: raw, colon: len(f.name)}), true
 		added = append(added, f.name)
 	}
 	return added

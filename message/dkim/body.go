@@ -134,10 +134,25 @@ func (h *BodyHasher) room(n int) {
 
 // Sum returns the hash of what has been written so far, as if the body ended there. More can be written after it.
 func (h *BodyHasher) Sum() [sha256.Size]byte {
+	h.hash.Write(h.out) // never fails
+	h.out = h.out[:0]   // so that h and its copy below can share the memory
 	end := *h
+	end.hash = clone(h.hash)
 	if end.cr {
 		end.put([]byte{'\r'})
 	}
-	_ = end
-	return [sha256.Size]byte{}
+	if end.content {
+		end.out = append(end.out, '\r', '\n') // the one line end that remains, or the one that was missing
+	}
+	end.hash.Write(end.out)
+	return [sha256.Size]byte(end.hash.Sum(nil))
+}
+
+// clone panics if the standard library's SHA-256 is ever no hash.Cloner, which its documentation promises it to be.
+func clone(h hash.Hash) hash.Hash {
+	c, err := h.(hash.Cloner).Clone()
+	if err != nil {
+		panic(err)
+	}
+	return c
 }
