@@ -60,6 +60,7 @@ type wire struct {
 	tls  *tls.ConnectionState
 	br   *bufio.Reader
 	out  []byte // replies not yet sent
+	deaf error  // a reply could not be sent; part of it may have been
 
 	ctx    context.Context // of the submissions of this connection
 	cancel context.CancelFunc
@@ -248,15 +249,17 @@ func (s source) Read(p []byte) (int, error) {
 // put queues a reply. It is sent when the wire next waits for the client.
 func (w *wire) put(s string) { w.out = append(w.out, s...) }
 
-// flush sends the queued replies.
+// flush sends the queued replies. After one that failed there is no other.
 func (w *wire) flush() error {
-	if len(w.out) == 0 {
-		return nil
+	if len(w.out) == 0 || w.deaf != nil {
+		return w.deaf
 	}
 	_ = w.raw.SetWriteDeadline(time.Now().Add(w.opts.Write)) // as in arm
-	_, err := w.conn.Write(w.out)
+	if _, err := w.conn.Write(w.out); err != nil && w.deaf == nil {
+		w.deaf = err
+	}
 	w.out = w.out[:0]
-	return err
+	return w.deaf
 }
 
 // pause waits, for a client that is to be slowed down.
