@@ -3,6 +3,7 @@ package message
 import (
 	"bytes"
 	"io"
+	"slices"
 )
 
 // CanonicalOptions says what a Canonical refuses. The zero value is the default.
@@ -87,7 +88,7 @@ func (c *Canonical) take(b []byte) bool {
 		c.grow(len(b))
 		return c.err == nil && len(b) > 0
 	}
-	c.out = c.out[:0]
+	c.out = slices.Grow(c.out[:0], len(b)+len(b)/16)
 	for len(b) > 0 && c.err == nil {
 		i := bytes.IndexByte(b, '\n') + 1
 		if i == 0 {

@@ -53,7 +53,7 @@ type Header struct {
 // ErrHeaderSyntax, and so is a field without its CRLF. Errors of the class ErrHeader concern the message; any other
 // error is that of r.
 func ReadHeader(r io.Reader, l HeaderLimits) (*Header, io.Reader, error) {
-	p := headerParser{limits: l.withDefaults()}
+	p := headerParser{limits: l.withDefaults(), fields: make([]Field, 0, 32)}
 	buf := make([]byte, 0, headerBlock)
 	for empty := 0; empty < maxEmptyReads; empty++ {
 		n, err := r.Read(buf[len(buf):cap(buf)])

@@ -14,8 +14,8 @@ const (
 	maxTime        = 999999999999 // t= and x= have at most 12 digits (RFC 6376 section 3.5)
 )
 
-// write returns the field up to and including "b=". It has no colon-less or empty tag and b= comes last without a semicolon,
-// which is the form that every verifier can take the signature out of.
+// write returns the field up to and including "b=". That tag comes last and has no semicolon after it, so that what a verifier
+// takes out of the field is everything behind it.
 func (s *Signer) write(names []string, body [sha256.Size]byte, now time.Time) *foldWriter {
 	w := &foldWriter{buf: make([]byte, 0, 1024)}
 	w.word(signatureField + ":")
@@ -28,11 +28,12 @@ func (s *Signer) write(names []string, body [sha256.Size]byte, now time.Time) *f
 	if s.Expiry > 0 {
 		w.tag("x=" + strconv.FormatInt(now.Add(s.Expiry).Unix(), 10) + ";")
 	}
-	w.tag("h=" + names[0])
-	for _, name := range names[1:] {
-		w.word(":" + name)
+	last := len(names) - 1
+	w.tag("h=" + names[0] + ":") // From is oversigned: there is a second name
+	for _, name := range names[1:last] {
+		w.word(name + ":")
 	}
-	w.word(";")
+	w.word(names[last] + ";")
 	w.tag("bh=" + base64.StdEncoding.EncodeToString(body[:]) + ";")
 	w.fold()
 	w.word("b=")

@@ -3,7 +3,6 @@ package dkim
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -81,14 +80,14 @@ func (s *Signer) appendSignature(dst []byte, fields []field, body [sha256.Size]b
 		return nil, err
 	}
 	names, signed := s.choose(fields)
-	if !signed[0].is("From") {
+	if len(signed) == 0 || !signed[0].is("From") {
 		return nil, ErrNoFrom
 	}
 	w := s.write(names, body, now)
 	digest := headerHash(signed, field{name: []byte(signatureField), value: w.buf[len(signatureField)+1:]})
 	sig, err := s.Key.secret.sign(digest)
 	if err != nil {
-		return nil, fmt.Errorf("signing with the key of %s: %w", RecordName(s.Selector, s.Domain), err)
+		return nil, fmt.Errorf("%w: key of %s: %w", ErrSigner, RecordName(s.Selector, s.Domain), err)
 	}
 	w.split(base64.StdEncoding.EncodeToString(sig))
 	return append(append(dst, w.buf...), crlf...), nil
@@ -169,5 +168,3 @@ func (s *Signer) check(now time.Time) error {
 
 // Validate returns what Sign would refuse about the Signer itself, an ErrSigner, or nil.
 func (s *Signer) Validate() error { return s.check(time.Unix(0, 0)) }
-
-var errUnsignable = errors.New("field is changed on the way")
