@@ -230,7 +230,7 @@ func (l *lockedBuffer) String() string {
 // quick are options under which tests need not wait for anything.
 func quick() Options {
 	return Options{
-		Hostname: "mail.test", TLS: testTLS(), GreetDelay: -1, ErrorDelay: -1, Linger: 200 * time.Millisecond,
+		Hostname: "mail.test", TLS: testTLS(), GreetDelay: -1, ErrorDelay: -1, Linger: 50 * time.Millisecond,
 		NewConnsPerMinute: -1, MaxConnsPerNet: -1, Grace: 5 * time.Second,
 	}
 }
