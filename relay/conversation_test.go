@@ -152,3 +152,5 @@ func keywords(n int) []string {
 func content(s string) func(*relay.Job) {
 	return func(j *relay.Job) { j.Open, j.Message.Size = open(s), int64(len(s)) }
 }
+
+func steadyScript() testmx.Script { return testmx.Script{} }
