@@ -84,6 +84,9 @@ func (c connLog) addressRefused(command, address string, r reply, err error) {
 }
 
 func (c connLog) accepted(id store.ID, e *intake.Envelope, size int64) {
+	if !c.l.Enabled(context.Background(), slog.LevelInfo) {
+		return // spares the ordinary message the building of what nobody reads
+	}
 	c.event(slog.LevelInfo, "message accepted", "msg_id", id, "from", e.From, "recipients", len(e.Recipients), "size", size,
 		"principal", e.Principal.String())
 }

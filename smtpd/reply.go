@@ -3,7 +3,6 @@ package smtpd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -129,10 +128,7 @@ func replyQueued(id store.ID) reply { return reply("250 2.0.0 queued as " + id.S
 
 // code returns the reply code, 0 for a reply that has none.
 func (r reply) code() int {
-	if len(r) < 3 {
-		return 0
-	}
-	n, err := strconv.Atoi(string(r[:3]))
+	n, err := strconv.Atoi(string(r[:min(len(r), 3)]))
 	if err != nil {
 		return 0
 	}
@@ -155,14 +151,15 @@ func (r reply) closes() bool {
 // like any code, and the transaction ends the same way. In Mail and Rcpt it
 // would skip go-smtp's own state, so there success is a nil error.
 func (r reply) smtpError() *smtp.SMTPError {
-	var e smtp.SMTPError
-	rest := string(r)
-	if _, err := fmt.Sscanf(rest, "%d %d.%d.%d", &e.Code, &e.EnhancedCode[0], &e.EnhancedCode[1], &e.EnhancedCode[2]); err != nil {
-		return replyTemporary.smtpError()
+	_, rest, _ := strings.Cut(string(r), " ")
+	enhanced, text, _ := strings.Cut(rest, " ")
+	e := &smtp.SMTPError{Code: r.code(), Message: text}
+	for i := range e.EnhancedCode {
+		var digits string
+		digits, enhanced, _ = strings.Cut(enhanced, ".")
+		e.EnhancedCode[i], _ = strconv.Atoi(digits) // every reply of this file has three numbers, a test sees to it
 	}
-	_, rest, _ = strings.Cut(rest, " ")
-	_, e.Message, _ = strings.Cut(rest, " ")
-	return &e
+	return e
 }
 
 // replyFor is the verdict on any error of a collaborator. What it does not know

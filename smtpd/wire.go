@@ -160,7 +160,7 @@ func (w *wire) admission() reply {
 func (w *wire) refuse(r reply) {
 	w.log.refused(r)
 	w.closing = true
-	w.put(string(r) + "\r\n")
+	w.line(r)
 }
 
 // talksEarly waits a moment for octets that no SMTP client sends before the
@@ -246,8 +246,15 @@ func (s source) Read(p []byte) (int, error) {
 	return w.conn.Read(p)
 }
 
-// put queues a reply. It is sent when the wire next waits for the client.
+// put queues octets of replies. They are sent when the wire next waits for the
+// client.
 func (w *wire) put(s string) { w.out = append(w.out, s...) }
+
+// line queues one reply line.
+func (w *wire) line(r reply) {
+	w.put(string(r))
+	w.put("\r\n")
+}
 
 // flush sends the queued replies. After one that failed there is no other.
 func (w *wire) flush() error {
@@ -285,7 +292,7 @@ func (w *wire) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n := copy(p, w.pass)
-	w.pass = w.pass[n:]
+	w.pass = w.pass[:copy(w.pass, w.pass[n:])]
 	return n, nil
 }
 
@@ -295,12 +302,12 @@ func (w *wire) next() {
 		if v := recover(); v != nil {
 			w.panicked(v)
 			w.answer(replyPanic)
-			w.pass = nil
+			w.pass = w.pass[:0]
 		}
 	}()
 	if w.terminator {
 		w.terminator = false
-		w.pass = []byte(".\r\n")
+		w.pass = append(w.pass[:0], ".\r\n"...)
 		return
 	}
 	if w.opts.MaxMessages > 0 && w.messages >= w.opts.MaxMessages {

@@ -85,7 +85,7 @@ func (w *wire) readResponse() {
 	if w.override != "" {
 		text = []byte("*")
 	}
-	w.pass = append(bytes.Clone(text), "\r\n"...)
+	w.pass = append(append(w.pass[:0], text...), "\r\n"...)
 }
 
 // verify asks who the client is. The delay for a wrong answer is kept here,

@@ -233,7 +233,7 @@ func (w *wire) idle(r reply) {
 // hand gives go-smtp a command.
 func (w *wire) hand(line string, e expect) {
 	w.expect = e
-	w.pass = []byte(line + "\r\n")
+	w.pass = append(append(w.pass[:0], line...), "\r\n"...)
 }
 
 func (w *wire) cmdPlain(arg, verb string, e expect) {
@@ -329,7 +329,7 @@ func (w *wire) cmdRcpt(arg string) {
 			return
 		}
 		w.tx.rcpt = t
-		w.hand("RCPT TO:<recipient@client>", expectRcpt)
+		w.hand("RCPT TO:<r@c>", expectRcpt)
 	}
 }
 

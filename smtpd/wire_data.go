@@ -160,6 +160,9 @@ func (c *content) startChunk(arg string) bool {
 // size limit or after Options.DrainTimeout, and returns false when the
 // connection is of no more use.
 func (c *content) drain() bool {
+	if c.done {
+		return true
+	}
 	if ends := time.Now().Add(c.w.opts.DrainTimeout); c.pace.ends.IsZero() || ends.Before(c.pace.ends) {
 		c.pace.ends = ends
 	}

@@ -24,17 +24,20 @@ const (
 // Write implements net.Conn for go-smtp. Complete final reply lines go to the
 // rule of their command; continuation lines are left out, ours replace them.
 func (w *wire) Write(p []byte) (int, error) {
-	w.partial = append(w.partial, p...)
+	rest := p
+	if len(w.partial) > 0 {
+		rest = append(w.partial, p...)
+	}
 	for {
-		i := bytes.Index(w.partial, []byte("\r\n"))
-		if i < 0 {
+		line, more, whole := bytes.Cut(rest, []byte("\r\n"))
+		if !whole {
+			w.partial = append(w.partial[:0], rest...)
 			return len(p), nil
 		}
-		line := string(w.partial[:i])
-		w.partial = w.partial[i+2:]
 		if len(line) < 4 || line[3] != '-' {
 			w.library(reply(line))
 		}
+		rest = more
 	}
 }
 
@@ -45,13 +48,13 @@ func (w *wire) library(r reply) {
 	case w.closing:
 		return
 	case e == expectData && r.code() == 354:
-		w.put(string(replyGoAhead) + "\r\n")
+		w.line(replyGoAhead)
 		return
 	case e == expectChunks && r.code() == 354:
 		return // the client awaits nothing before its octets are in
 	case e == expectAuth && r.code() == 334:
 		w.authing = true
-		w.put(string(r) + "\r\n")
+		w.line(r)
 		return
 	}
 	w.expect = expectNothing
@@ -142,7 +145,7 @@ func (w *wire) say(r reply) {
 	if w.closing {
 		return
 	}
-	w.put(string(r) + "\r\n")
+	w.line(r)
 	if r.closes() || w.hangup {
 		w.cut(r)
 	}
