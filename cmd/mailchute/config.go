@@ -50,10 +50,14 @@ func loadConfig(src configSource) (Config, error) {
 	if err == nil {
 		err = cfg.Validate()
 	}
-	if err != nil {
-		return Config{}, &exitError{exitConfig, fmt.Errorf("configuration: %w", err)}
+	if err == nil {
+		return cfg, nil
 	}
-	return cfg, nil
+	text := " " + err.Error()
+	if strings.Contains(text, "\n") {
+		text = "\n  " + strings.ReplaceAll(err.Error(), "\n", "\n  ")
+	}
+	return Config{}, exitWith(exitConfig, "configuration:%s", text)
 }
 
 func decodeConfig(src configSource) (Config, error) {
@@ -80,9 +84,29 @@ func decodeConfig(src configSource) (Config, error) {
 	}
 	cfg := Config{Source: v.ConfigFileUsed()}
 	if err := v.UnmarshalExact(&cfg, viper.DecodeHook(decodeHook())); err != nil {
-		return Config{}, err
+		found := byKey(err)
+		slices.SortFunc(found, func(x, y error) int { return strings.Compare(x.Error(), y.Error()) })
+		return Config{}, errors.Join(found...)
 	}
 	return cfg.resolved(paths), nil
+}
+
+// byKey takes the decoder's error apart, so that each problem begins with its
+// key as all others do.
+func byKey(err error) []error {
+	switch e := err.(type) {
+	case *mapstructure.DecodeError:
+		return []error{fmt.Errorf("%s: %w", e.Name(), e.Unwrap())}
+	case interface{ Unwrap() []error }:
+		var out []error
+		for _, one := range e.Unwrap() {
+			out = append(out, byKey(one)...)
+		}
+		return out
+	case interface{ Unwrap() error }:
+		return byKey(e.Unwrap())
+	}
+	return []error{err}
 }
 
 // readFile reads the configuration file, if there is one, and returns its

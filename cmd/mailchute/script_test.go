@@ -1,0 +1,396 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+// The scripts of testdata/script drive real processes of the command: the test
+// binary runs itself as mailchute. Besides the commands of testscript they have:
+//
+//	serve                       start "mailchute serve" and wait until it serves; its output goes to
+//	                            serve.out and serve.log, its addresses to $SMTP and $SMTPS, and what
+//	                            a first start prints to $TOKEN, $ACCESS, $SECRET and $ACCOUNT
+//	stop                        SIGTERM, and the exit code must be 0
+//	kill9                       SIGKILL
+//	hup                         SIGHUP
+//	exits CODE COMMAND ARG...   run, and the exit code must be CODE
+//	mx                          start a receiving host at $MX (port $MXPORT)
+//	wait-delivered N [SUBJECT]  wait until it has taken N messages in all, or with that subject
+//	send USER PASSWORD TO WANT [SUBJECT [HEADER...]]
+//	                            submit; the last reply must begin with WANT; a message ID in it goes to $ID
+//	open USER PASSWORD          log in and keep the connection
+//	say LINE WANT               on that connection
+//	load                        submit from 8 connections until kill9
+//	wait-acknowledged           wait until the host has taken all that load got a 250 for
+//	cert NAME                   make NAME.crt and NAME.key
+//	wait-cert NAME              wait until $SMTPS shows NAME.crt
+//	no-secrets FILE...          none of the secrets printed so far is in the files
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"mailchute": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "../../testdata/script",
+		RequireExplicitExec: false,
+		Setup: func(env *testscript.Env) error {
+			env.Values[stageKey{}] = &stage{}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve":             onStage((*stage).serve),
+			"stop":              onStage((*stage).stop),
+			"kill9":             onStage((*stage).kill9),
+			"hup":               onStage((*stage).hup),
+			"exits":             onStage((*stage).exits),
+			"mx":                onStage((*stage).startMX),
+			"wait-delivered":    onStage((*stage).waitDelivered),
+			"send":              onStage((*stage).send),
+			"open":              onStage((*stage).open),
+			"say":               onStage((*stage).say),
+			"load":              onStage((*stage).startLoad),
+			"wait-acknowledged": onStage((*stage).waitAcknowledged),
+			"cert":              onStage((*stage).cert),
+			"wait-cert":         onStage((*stage).waitCert),
+			"no-secrets":        onStage((*stage).noSecrets),
+		},
+	})
+}
+
+type stageKey struct{}
+
+// stage is what one script has running.
+type stage struct {
+	process *exec.Cmd
+	mx      *demoMX
+	session *demoSession
+	load    *load
+	secrets []string
+}
+
+func onStage(run func(*stage, *testscript.TestScript, []string)) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg {
+			ts.Fatalf("cannot be negated")
+		}
+		run(ts.Value(stageKey{}).(*stage), ts, args)
+	}
+}
+
+const patience = 20 * time.Second
+
+// eventually polls until ok or the patience is over.
+func eventually(ts *testscript.TestScript, what string, ok func() bool) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s did not come about within %v", what, patience)
+		}
+	}
+}
+
+func (s *stage) serve(ts *testscript.TestScript, args []string) {
+	dir := ts.Getenv("WORK")
+	outFile, logFile := filepath.Join(dir, "serve.out"), filepath.Join(dir, "serve.log")
+	out, err := os.Create(outFile)
+	ts.Check(err)
+	defer out.Close()
+	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	ts.Check(err)
+	defer log.Close()
+	before, err := os.ReadFile(logFile)
+	ts.Check(err)
+	cmd := exec.Command("mailchute", append([]string{"serve"}, args...)...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, log
+	cmd.Env = append(os.Environ(), "HOME="+dir)
+	ts.Check(cmd.Start())
+	s.process = cmd
+	ts.Defer(func() {
+		if s.process == cmd {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	})
+	eventually(ts, "serving", func() bool {
+		text, err := os.ReadFile(logFile)
+		return err == nil && bytes.Contains(text[len(before):], []byte("msg=serving "))
+	})
+	text, err := os.ReadFile(outFile)
+	ts.Check(err)
+	s.learn(ts, string(text))
+}
+
+// learn takes addresses and secrets from what serve printed.
+func (s *stage) learn(ts *testscript.TestScript, out string) {
+	for _, v := range []struct {
+		name, pattern string
+		secret        bool
+	}{
+		{"SMTP", `listening +(\S+) +STARTTLS`, false},
+		{"SMTPS", `listening +(\S+) +implicit`, false},
+		{"ACCESS", `access key +(\S+)`, false},
+		{"TOKEN", `server token +(\S+)`, true},
+		{"SECRET", `secret key +(\S+)`, true},
+		{"ACCOUNT", `account token +(\S+)`, true},
+	} {
+		found := regexp.MustCompile(v.pattern).FindStringSubmatch(out)
+		if found == nil {
+			continue
+		}
+		ts.Setenv(v.name, found[1])
+		if v.secret {
+			s.secrets = append(s.secrets, found[1])
+		}
+	}
+}
+
+func (s *stage) stop(ts *testscript.TestScript, _ []string) {
+	ts.Check(s.process.Process.Signal(syscall.SIGTERM))
+	err := s.process.Wait()
+	s.process = nil
+	ts.Check(err)
+}
+
+func (s *stage) kill9(ts *testscript.TestScript, _ []string) {
+	ts.Check(s.process.Process.Kill())
+	_ = s.process.Wait() // says that it was killed
+	s.process = nil
+	if s.load != nil {
+		s.load.stop()
+	}
+}
+
+func (s *stage) hup(ts *testscript.TestScript, _ []string) {
+	ts.Check(s.process.Process.Signal(syscall.SIGHUP))
+}
+
+func (s *stage) exits(ts *testscript.TestScript, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func (s *stage) startMX(ts *testscript.TestScript, _ []string) {
+	mx, err := listenMX()
+	ts.Check(err)
+	s.mx = mx
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- mx.Run(ctx) }()
+	ts.Defer(func() {
+		cancel()
+		<-ended
+	})
+	address := mx.listener.Addr().String()
+	ts.Setenv("MX", address)
+	ts.Setenv("MXPORT", address[strings.LastIndexByte(address, ':')+1:])
+}
+
+func (s *stage) delivered(subject string) int {
+	n := 0
+	for _, l := range s.mx.received() {
+		if subject == "" || bytes.Contains(l.body, []byte("Subject: "+subject+"\r\n")) {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *stage) waitDelivered(ts *testscript.TestScript, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	subject := strings.Join(args[1:], " ")
+	eventually(ts, fmt.Sprintf("%d messages delivered", want), func() bool { return s.delivered(subject) >= want })
+}
+
+func (s *stage) send(ts *testscript.TestScript, args []string) {
+	a := attempt{
+		what: "script", address: ts.Getenv("SMTP"), username: args[0], password: args[1],
+		from: "shop@example.com", to: strings.Split(args[2], ","), text: "Hello.\r\n",
+	}
+	if len(args) > 4 {
+		a.what, a.header = args[4], args[5:]
+	}
+	r, err := a.submit()
+	ts.Check(err)
+	if !strings.HasPrefix(r.text, args[3]) {
+		ts.Fatalf("answered %q, want %q", r.text, args[3])
+	}
+	if id, err := store.ParseID(r.text[strings.LastIndexByte(r.text, ' ')+1:]); err == nil {
+		ts.Setenv("ID", id.String())
+	}
+}
+
+func (s *stage) open(ts *testscript.TestScript, args []string) {
+	c, err := tls.Dial("tcp", ts.Getenv("SMTPS"), demoTLS())
+	ts.Check(err)
+	ts.Defer(func() { _ = c.Close() })
+	ts.Check(c.SetDeadline(time.Now().Add(time.Minute)))
+	s.session = &demoSession{}
+	s.session.use(c)
+	s.session.expect("connect", 220)
+	s.session.command("EHLO", "EHLO script.example", 250)
+	s.session.command("AUTH", "AUTH PLAIN "+plainResponse(args[0], args[1]), 235)
+	ts.Check(s.session.err)
+	if s.session.done {
+		ts.Fatalf("no login: %s", s.session.last.text)
+	}
+}
+
+func plainResponse(username, password string) string {
+	return base64.StdEncoding.EncodeToString([]byte("\x00" + username + "\x00" + password))
+}
+
+func (s *stage) say(ts *testscript.TestScript, args []string) {
+	s.session.done = false
+	s.session.command("say", args[0], 0)
+	ts.Check(s.session.err)
+	if !strings.HasPrefix(s.session.last.text, args[1]) {
+		ts.Fatalf("answered %q, want %q", s.session.last.text, args[1])
+	}
+}
+
+// load submits until it is told to stop or the server is gone.
+type load struct {
+	workers sync.WaitGroup
+	over    chan struct{}
+
+	mu    sync.Mutex // guards acked
+	acked []string   // subjects
+}
+
+func (l *load) stop() {
+	close(l.over)
+	l.workers.Wait()
+}
+
+func (s *stage) startLoad(ts *testscript.TestScript, _ []string) {
+	s.load = &load{over: make(chan struct{})}
+	address, token := ts.Getenv("SMTP"), ts.Getenv("TOKEN")
+	for w := range 8 {
+		s.load.workers.Go(func() { s.load.work(address, token, w) })
+	}
+	eventually(ts, "200 acknowledged messages", func() bool {
+		s.load.mu.Lock()
+		defer s.load.mu.Unlock()
+		return len(s.load.acked) >= 200
+	})
+}
+
+func (l *load) work(address, token string, worker int) {
+	for n := 0; ; n++ {
+		select {
+		case <-l.over:
+			return
+		default:
+		}
+		a := attempt{
+			what: fmt.Sprintf("load %d-%d", worker, n), address: address, username: token, password: token,
+			from: "shop@example.com", to: []string{"someone@example.org"}, text: "Hello.\r\n",
+		}
+		r, err := a.submit()
+		if err != nil {
+			return // the server was killed
+		}
+		if strings.HasPrefix(r.text, "250 ") {
+			l.mu.Lock()
+			l.acked = append(l.acked, a.what)
+			l.mu.Unlock()
+		}
+	}
+}
+
+func (s *stage) waitAcknowledged(ts *testscript.TestScript, _ []string) {
+	missing := map[string]bool{}
+	for _, subject := range s.load.acked {
+		missing[subject] = true
+	}
+	ts.Logf("%d messages were acknowledged", len(missing))
+	seen := 0
+	eventually(ts, "delivery of everything acknowledged", func() bool {
+		letters := s.mx.received()
+		for _, l := range letters[seen:] {
+			r := bufio.NewScanner(bytes.NewReader(l.body))
+			for r.Scan() && r.Text() != "" {
+				if subject, ok := strings.CutPrefix(r.Text(), "Subject: "); ok {
+					delete(missing, subject)
+				}
+			}
+		}
+		seen = len(letters)
+		return len(missing) == 0
+	})
+	ts.Logf("%d messages arrived", seen)
+}
+
+func (s *stage) cert(ts *testscript.TestScript, args []string) {
+	cert, key, err := selfSigned(args[0]+".example", time.Now())
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".crt"), pem.EncodeToMemory(cert), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".key"), pem.EncodeToMemory(key), 0o600))
+}
+
+func (s *stage) waitCert(ts *testscript.TestScript, args []string) {
+	eventually(ts, "certificate "+args[0], func() bool {
+		c, err := tls.Dial("tcp", ts.Getenv("SMTPS"), demoTLS())
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		return c.ConnectionState().PeerCertificates[0].Subject.CommonName == args[0]+".example"
+	})
+}
+
+// noSecrets looks for each secret as such and in the forms in which AUTH sends
+// it.
+func (s *stage) noSecrets(ts *testscript.TestScript, args []string) {
+	if len(s.secrets) < 3 {
+		ts.Fatalf("knows only %d secrets", len(s.secrets))
+	}
+	access := ts.Getenv("ACCESS")
+	for _, file := range args {
+		text := strings.ToLower(ts.ReadFile(file))
+		if len(text) == 0 {
+			ts.Fatalf("%s is empty", file)
+		}
+		for _, secret := range s.secrets {
+			forms := []string{secret, plainResponse(secret, secret), plainResponse(access, secret), plainResponse(secret, access),
+				base64.StdEncoding.EncodeToString([]byte(secret))}
+			for i, form := range forms {
+				if strings.Contains(text, strings.ToLower(form)) {
+					ts.Fatalf("%s has a secret in form %d", file, i)
+				}
+			}
+		}
+	}
+}
