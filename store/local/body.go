@@ -18,16 +18,16 @@ func (s *Store) Body(ctx context.Context, id store.ID) (io.ReadCloser, error) {
 		return nil, err
 	}
 	defer s.leave()
-	f, err := s.find(id)
+	st, err := s.find(id)
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.openBody(f.state)
+	r, err := s.openBody(st)
 	if errors.Is(err, journal.ErrNotFound) {
 		// Retention may have copied the message and released the old place between the
 		// two steps above.
-		if f, err = s.find(id); err == nil {
-			r, err = s.openBody(f.state)
+		if st, err = s.find(id); err == nil {
+			r, err = s.openBody(st)
 		}
 	}
 	if err != nil {

@@ -174,7 +174,7 @@ func (s *Store) acceptance(m store.Message, deliveries []store.Delivery, staged 
 	if err != nil {
 		return intent{}, err
 	}
-	if old.state != nil {
+	if old != nil {
 		return intent{}, store.ErrExists
 	}
 	head := encodeAccepted(newState(m, deliveries, staged))

@@ -25,11 +25,11 @@ func (s *Store) Record(ctx context.Context, id store.ID) (store.Record, error) {
 		return store.Record{}, err
 	}
 	defer s.leave()
-	f, err := s.find(id)
+	st, err := s.find(id)
 	if err != nil {
 		return store.Record{}, err
 	}
-	return f.state.record(), nil
+	return st.record(), nil
 }
 
 // Lanes implements store.History. Lanes come sorted by server, stream and

@@ -26,6 +26,7 @@ type journalFile interface {
 	Salvage(ctx context.Context, from journal.Position, fn func(journal.Entry) error, damaged func(*journal.CorruptError) error) error
 	Release(segment uint64) error
 	Segments() []journal.SegmentInfo
+	Verify(ctx context.Context) ([]*journal.CorruptError, error)
 	End() journal.Position
 	Close() error
 }

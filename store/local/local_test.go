@@ -1,11 +1,48 @@
 package local_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/mailchute/mailchute/store"
+	"github.com/mailchute/mailchute/store/journal"
 	"github.com/mailchute/mailchute/store/local"
+	"github.com/mailchute/mailchute/store/storetest"
 )
+
+// small keeps tests quick: segments of 4 MiB, none made ahead.
+var small = local.Options{Journal: journal.Options{SegmentSize: 4 << 20, NoPrewrite: true}, MinFree: -1}
+
+// open opens an engine that is closed, and then checked from the ground up,
+// when the test ends.
+func open(t testing.TB, dir string) store.Store {
+	t.Helper()
+	s, err := local.Open(dir, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		verify(t, dir)
+	})
+	return s
+}
+
+// verify fails the test when the directory of a closed engine has a fault.
+func verify(t testing.TB, dir string) {
+	t.Helper()
+	report, err := local.Check(context.Background(), dir, small, local.CheckOptions{Full: true})
+	if err != nil {
+		t.Error(err)
+	}
+	for _, p := range report.Problems {
+		t.Errorf("check: %s", p)
+	}
+}
+
+func TestConformance(t *testing.T) { storetest.Run(t, open) }
 
 func TestOpen_CreatesAndReopens(t *testing.T) {
 	dir := t.TempDir()

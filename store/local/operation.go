@@ -46,7 +46,7 @@ func (s *Store) amend(ctx context.Context, a amended, ids []store.ID) (n int, er
 		if err != nil {
 			return 0, err
 		}
-		if a.parts, err = choose(old.state, a.amendment, a.at); err != nil {
+		if a.parts, err = choose(old, a.amendment, a.at); err != nil {
 			return 0, fmt.Errorf("message %s: %w", id, err)
 		}
 		if len(a.parts) == 0 {
@@ -143,7 +143,7 @@ func (s *Store) forget(ctx context.Context, ids []store.ID) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if old.state != nil && !old.state.unfinished() {
+		if old != nil && !old.unfinished() {
 			intents = append(intents, intent{id, journal.Record{Type: typeForget, Payload: [][]byte{encodeForgotten(id)}}, old})
 		}
 	}
@@ -253,14 +253,14 @@ func (s *Store) evacuate(ctx context.Context, n uint64) error {
 func (s *Store) move(ctx context.Context, id store.ID, n uint64) error {
 	unlock := s.keys.lock(id)
 	defer unlock()
-	f, err := s.lookup(id)
-	if err != nil || f.state == nil {
+	st, err := s.lookup(id)
+	if err != nil || st == nil {
 		return err
 	}
-	if !slices.ContainsFunc(f.state.places, func(p place) bool { return p.segment == n }) {
+	if !slices.ContainsFunc(st.places, func(p place) bool { return p.segment == n }) {
 		return nil
 	}
-	staged, inline, err := s.copyBody(ctx, f.state)
+	staged, inline, err := s.copyBody(ctx, st)
 	if err != nil {
 		s.jour.Discard(stagedRefs(staged)...)
 		if errors.Is(damaged(err), store.ErrDamaged) {
@@ -269,10 +269,10 @@ func (s *Store) move(ctx context.Context, id store.ID, n uint64) error {
 		}
 		return err
 	}
-	next := f.state.with()
+	next := st.with()
 	next.body, next.places = staged, nil
 	rec := journal.Record{Type: typeCopy, Payload: [][]byte{endRecord(putState(beginRecord(id), next)), inline}}
-	if err := s.commit(ctx, stagedRefs(staged), intent{id, rec, f}); err != nil {
+	if err := s.commit(ctx, stagedRefs(staged), intent{id, rec, st}); err != nil {
 		s.jour.Discard(stagedRefs(staged)...)
 		return err
 	}

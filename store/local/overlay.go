@@ -97,14 +97,8 @@ func (o *overlay) finish(w *writing) {
 // update is a message before and after a record.
 type update struct {
 	id   store.ID
-	old  found
+	old  *state // nil: not known
 	next *state // nil: forgotten
-}
-
-// found is what lookup knows of a message.
-type found struct {
-	state *state // nil: not there
-	fresh bool   // the view has nothing of it
 }
 
 // apply makes updates visible, all at once, and ends the write.
@@ -120,10 +114,11 @@ func (o *overlay) apply(w *writing, updates ...update) {
 	}
 }
 
-// put replaces a message. The caller holds mu.
+// put replaces a message. The caller holds mu. What is in neither map now is in
+// the view if it is known at all, whatever it was when the write began.
 func (o *overlay) put(u update) {
 	before := o.dirty[u.id]
-	e := entry{state: u.next, fresh: u.old.fresh, gone: u.next == nil}
+	e := entry{state: u.next, fresh: u.old == nil, gone: u.next == nil}
 	if before.state != nil {
 		e.fresh, e.drop = before.fresh, before.drop
 		if before.gone && !before.fresh {
@@ -133,7 +128,7 @@ func (o *overlay) put(u update) {
 		e.fresh = f.fresh
 	}
 	if e.gone {
-		e.state = u.old.state
+		e.state = u.old
 		if e.drop != nil {
 			e.state, e.drop, e.fresh = e.drop, nil, false
 		}
@@ -160,9 +155,9 @@ func sizeOf(e entry) int64 {
 
 // count keeps lanes and segment usage. The caller holds mu.
 func (o *overlay) count(u update) {
-	if u.old.state != nil {
-		eachQueued(u.old.state, o.lanes.remove)
-		for _, p := range u.old.state.places {
+	if u.old != nil {
+		eachQueued(u.old, o.lanes.remove)
+		for _, p := range u.old.places {
 			o.use(p, -1)
 		}
 	}

@@ -31,7 +31,7 @@ func (s *Store) claim(ctx context.Context, id store.DeliveryID, attempt int, now
 	if err != nil {
 		return store.Claimed{}, err
 	}
-	if err := claimable(&old.state.parts[id.Part].Delivery, attempt, now); err != nil {
+	if err := claimable(&old.parts[id.Part].Delivery, attempt, now); err != nil {
 		return store.Claimed{}, err
 	}
 	if !lease.After(now) {
@@ -42,7 +42,7 @@ func (s *Store) claim(ctx context.Context, id store.DeliveryID, attempt int, now
 	if err := s.commit(ctx, nil, intent{id.Message, rec, old}); err != nil {
 		return store.Claimed{}, err
 	}
-	out := store.Claimed{Message: old.state.message(), Delivery: old.state.delivery(id.Part)}
+	out := store.Claimed{Message: old.message(), Delivery: old.delivery(id.Part)}
 	out.Delivery.Attempt, out.Delivery.Lease = c.attempt, lease.Round(0).UTC()
 	return out, nil
 }
@@ -65,12 +65,12 @@ func claimable(d *store.Delivery, attempt int, now time.Time) error {
 }
 
 // findPart returns a message that has the delivery.
-func (s *Store) findPart(id store.DeliveryID) (found, error) {
-	f, err := s.lookup(id.Message)
-	if err == nil && (f.state == nil || id.Part < 0 || id.Part >= len(f.state.parts)) {
+func (s *Store) findPart(id store.DeliveryID) (*state, error) {
+	st, err := s.lookup(id.Message)
+	if err == nil && (st == nil || id.Part < 0 || id.Part >= len(st.parts)) {
 		err = store.ErrNotFound
 	}
-	return f, err
+	return st, err
 }
 
 // Resolve implements store.Queue. A delivery without a lease, because it was
@@ -99,7 +99,7 @@ func (s *Store) resolve(ctx context.Context, r store.Resolution) error {
 	if err != nil {
 		return err
 	}
-	d, err := successor(&old.state.parts[r.Delivery.ID.Part].Delivery, r.Delivery)
+	d, err := successor(&old.parts[r.Delivery.ID.Part].Delivery, r.Delivery)
 	if err != nil {
 		return err
 	}

@@ -82,7 +82,7 @@ func (s *Store) reapply(l *located) error {
 	if err != nil {
 		return err
 	}
-	next, changed := l.apply(old.state)
+	next, changed := l.apply(old)
 	if !changed {
 		return nil
 	}
@@ -108,20 +108,20 @@ func (s *Store) makeRoom(e journal.Entry) error {
 }
 
 // lookup returns a message as the newest write left it, with the leases of
-// earlier processes void.
-func (s *Store) lookup(id store.ID) (found, error) {
+// earlier processes void, or nil where it is not known.
+func (s *Store) lookup(id store.ID) (*state, error) {
 	if e, ok := s.over.get(id); ok {
 		if e.gone {
-			return found{fresh: e.fresh}, nil
+			return nil, nil
 		}
-		return found{e.state, e.fresh}, nil
+		return e.state, nil
 	}
 	var st *state
 	err := s.db.read(func(tx *bbolt.Tx) (err error) { st, err = stateIn(tx, id); return err })
 	if err != nil || st == nil {
-		return found{fresh: true}, err
+		return nil, err
 	}
-	return found{state: st.voidLeases(s.epoch)}, nil
+	return st.voidLeases(s.epoch), nil
 }
 
 // stateIn returns a message of the view, nil where there is none.
@@ -141,15 +141,15 @@ func stateIn(tx *bbolt.Tx, id store.ID) (*state, error) {
 }
 
 // find is lookup for a message that must be there.
-func (s *Store) find(id store.ID) (found, error) {
-	f, err := s.lookup(id)
-	if err == nil && f.state == nil {
+func (s *Store) find(id store.ID) (*state, error) {
+	st, err := s.lookup(id)
+	if err == nil && st == nil {
 		err = store.ErrNotFound
 	}
 	if err != nil {
-		return found{}, fmt.Errorf("message %s: %w", id, err)
+		return nil, fmt.Errorf("message %s: %w", id, err)
 	}
-	return f, nil
+	return st, nil
 }
 
 // headOf returns the part of a record that decodeRecordAt needs.

@@ -28,13 +28,13 @@ func (o *overlay) announce(u update) {
 		return
 	}
 	if u.next == nil {
-		eachQueued(u.old.state, func(q *queued) { o.retract(store.DeliveryID{Message: u.id, Part: q.part}) })
+		eachQueued(u.old, func(q *queued) { o.retract(store.DeliveryID{Message: u.id, Part: q.part}) })
 		return
 	}
 	st := u.next.stamp()
 	for i := range u.next.parts {
 		now := &u.next.parts[i]
-		if u.old.state != nil && i < len(u.old.state.parts) && sameTicket(&u.old.state.parts[i], now) {
+		if u.old != nil && i < len(u.old.parts) && sameTicket(&u.old.parts[i], now) {
 			continue
 		}
 		if now.Done() || !now.Held.IsZero() {

@@ -14,7 +14,7 @@ import (
 type intent struct {
 	id  store.ID
 	rec journal.Record
-	old found
+	old *state // nil: not known
 }
 
 // commit appends records as one atomic group, applies them, and returns when
@@ -54,7 +54,7 @@ func applied(intents []intent, refs []journal.Ref) ([]update, error) {
 		if err != nil {
 			return nil, err
 		}
-		old := in.old.state
+		old := in.old
 		if i > 0 && intents[i-1].id == in.id {
 			old = updates[i-1].next
 		}

@@ -1,0 +1,251 @@
+package storetest
+
+import (
+	"time"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+var queueTests = []test{
+	{"ClaimRaisesTheAttempt", queueClaim},
+	{"ClaimRefusesWhatIsNotDue", queueNotDue},
+	{"LeaseExpires", queueLeaseExpires},
+	{"FenceKeepsTheLaterClaim", queueFence},
+	{"ResolveReplacesTheDelivery", queueResolve},
+	{"ResolveTwiceIsStale", queueResolveTwice},
+	{"LeaseEndsWithTheOnlyProcess", queueReopenLease},
+	{"HoldDuringAnAttemptSurvives", queueHoldDuring},
+	{"PartsAreIndependent", queueParts},
+	{"NoticesEnterWithTheResult", queueNotices},
+	{"NoticeThatExistsChangesNothing", queueNoticeExists},
+	{"LargeNoticeAndManyEvents", queueEventLimit},
+}
+
+func queueClaim(e *env) {
+	m := e.accept(start, "one.example")
+	c := e.claim(part(m, 0), 0, start)
+	want := e.record(m.ID)
+	if c.Delivery.Attempt != 1 || !c.Delivery.Lease.Equal(at(time.Minute)) {
+		e.Errorf("claimed attempt %d, lease %s", c.Delivery.Attempt, c.Delivery.Lease)
+	}
+	e.wantSame("claimed delivery", want.Deliveries[0], c.Delivery)
+	e.wantSame("claimed message", m, c.Message)
+	c.Delivery.Recipients[0].State = store.Bounced // a caller's own copy
+	if got := e.record(m.ID).Deliveries[0].Recipients[0].State; got != store.Queued {
+		e.Errorf("state = %s after a caller changed its copy", got)
+	}
+	e.wantBody(m.ID, bodyOf(m.ID))
+}
+
+func queueNotDue(e *env) {
+	m, ds := mail(start, "one.example")
+	ds[0].Due = at(time.Hour)
+	e.put(m, ds, nil)
+	id := part(m, 0)
+	try := func(what string, id store.DeliveryID, attempt int, now time.Time, want error) {
+		e.Helper()
+		_, err := e.Claim(e.ctx(), id, attempt, now, now.Add(time.Minute))
+		e.wantErr("Claim "+what, err, want)
+	}
+	try("before it is due", id, 0, at(time.Hour-1), store.ErrNotDue)
+	try("with an attempt that was not made", id, 1, at(time.Hour), store.ErrStale)
+	try("of a part that is not there", part(m, 1), 0, at(time.Hour), store.ErrNotFound)
+	try("of a negative part", part(m, -1), 0, at(time.Hour), store.ErrNotFound)
+	c := e.claim(id, 0, at(time.Hour))
+	try("during a lease", id, 1, at(time.Hour), store.ErrNotDue)
+	try("with the number of before", id, 0, at(time.Hour), store.ErrStale)
+	e.must(e.Resolve(e.ctx(), deferred(c.Delivery, at(time.Hour), at(time.Hour))))
+	_, err := e.Amend(e.ctx(), store.Hold, "me", at(time.Hour), m.ID)
+	e.must(err)
+	try("while held", id, 1, at(time.Hour), store.ErrNotDue)
+	_, err = e.Amend(e.ctx(), store.Release, "me", at(time.Hour), m.ID)
+	e.must(err)
+	e.finish(id, 1, at(time.Hour))
+	try("when finished", id, 2, at(time.Hour), store.ErrNotDue)
+}
+
+func queueLeaseExpires(e *env) {
+	m := e.accept(start, "one.example")
+	e.claim(part(m, 0), 0, start)
+	_, err := e.Claim(e.ctx(), part(m, 0), 1, at(time.Minute-1), at(time.Hour))
+	e.wantErr("Claim before the lease ends", err, store.ErrNotDue)
+	if c := e.claim(part(m, 0), 1, at(time.Minute)); c.Delivery.Attempt != 2 {
+		e.Errorf("attempt = %d, want 2", c.Delivery.Attempt)
+	}
+}
+
+func queueFence(e *env) {
+	m := e.accept(start, "one.example")
+	slow := e.claim(part(m, 0), 0, start)
+	next := e.claim(part(m, 0), 1, at(time.Hour))
+	e.wantErr("Resolve of the claim before", e.Resolve(e.ctx(), sent(slow.Delivery, at(time.Hour))), store.ErrStale)
+	if got := e.record(m.ID); got.Deliveries[0].Recipients[0].State != store.Queued || len(got.Events) != 1 {
+		e.Errorf("a stale result left its mark: %+v", got)
+	}
+	ahead := next.Delivery
+	ahead.Attempt++
+	e.wantErr("Resolve of a claim never made", e.Resolve(e.ctx(), sent(ahead, at(time.Hour))), store.ErrStale)
+	next = store.Claimed{Message: next.Message, Delivery: e.record(m.ID).Deliveries[0]}
+	e.must(e.Resolve(e.ctx(), sent(next.Delivery, at(time.Hour))))
+}
+
+func queueResolve(e *env) {
+	m := e.accept(start, "one.example")
+	c := e.claim(part(m, 0), 0, start)
+	d := c.Delivery
+	d.Destination, d.Due, d.Expires, d.Delayed, d.Uncertain = "relay.example:25", at(time.Hour), at(2*time.Hour), at(3*time.Second), true
+	d.Server, d.Stream = 99, "other" // not the caller's to change
+	d.Recipients[0].Last = store.Reply{Code: 451, Enhanced: [3]int{4, 7, 1}, Text: "später", Command: "rcpt", Host: "mx.one.example", At: at(2)}
+	event := store.Event{At: at(2), Kind: store.EventDeferred, Attempt: 1, Recipient: d.Recipients[0].Address, Reply: d.Recipients[0].Last, Detail: "TLS 1.3"}
+	e.must(e.Resolve(e.ctx(), store.Resolution{Delivery: d, Events: []store.Event{event}}))
+	d.Lease, d.Server, d.Stream = time.Time{}, 7, "outbound"
+	check := func(when string) {
+		r := e.record(m.ID)
+		e.wantSame("delivery "+when, []store.Delivery{d}, r.Deliveries)
+		if len(r.Events) != 2 {
+			e.Fatalf("%d events %s, want 2", len(r.Events), when)
+		}
+		e.wantSame("event "+when, event, r.Events[1])
+	}
+	check("at once")
+	e.reopen()
+	check("after reopening")
+	if c := e.claim(part(m, 0), 1, at(time.Hour)); c.Delivery.Attempt != 2 {
+		e.Errorf("attempt = %d, want 2", c.Delivery.Attempt)
+	}
+}
+
+func queueResolveTwice(e *env) {
+	m := e.accept(start, "one.example")
+	c := e.claim(part(m, 0), 0, start)
+	e.must(e.Resolve(e.ctx(), deferred(c.Delivery, start, at(time.Hour))))
+	e.wantErr("the second Resolve", e.Resolve(e.ctx(), sent(c.Delivery, start)), store.ErrStale)
+	if n := len(e.record(m.ID).Events); n != 2 {
+		e.Errorf("%d events, want 2", n)
+	}
+}
+
+func queueReopenLease(e *env) {
+	m := e.accept(start, "one.example")
+	c := e.claim(part(m, 0), 0, start)
+	e.reopen()
+	if d := e.record(m.ID).Deliveries[0]; d.Attempt != 1 || !d.Lease.IsZero() {
+		e.Errorf("attempt %d, lease %s after reopening, want 1 and none", d.Attempt, d.Lease)
+	}
+	e.wantErr("Resolve of a claim of the process before", e.Resolve(e.ctx(), sent(c.Delivery, start)), store.ErrStale)
+	e.finish(part(m, 0), 1, at(1))
+}
+
+func queueHoldDuring(e *env) {
+	m := e.accept(start, "one.example")
+	c := e.claim(part(m, 0), 0, start)
+	n, err := e.Amend(e.ctx(), store.Hold, "me", at(1), m.ID)
+	if err != nil || n != 1 {
+		e.Fatalf("Hold = %d, %v", n, err)
+	}
+	e.must(e.Resolve(e.ctx(), deferred(c.Delivery, at(2), at(3))))
+	if d := e.record(m.ID).Deliveries[0]; !d.Held.Equal(at(1)) {
+		e.Errorf("Held = %s, want %s", d.Held, at(1))
+	}
+	_, err = e.Claim(e.ctx(), part(m, 0), 1, at(time.Hour), at(2*time.Hour))
+	e.wantErr("Claim while held", err, store.ErrNotDue)
+}
+
+func queueParts(e *env) {
+	m := e.accept(start, "one.example", "two.example", "three.example")
+	e.finish(part(m, 1), 0, start)
+	c := e.claim(part(m, 2), 0, start)
+	e.must(e.Resolve(e.ctx(), deferred(c.Delivery, start, at(time.Hour))))
+	ds := e.record(m.ID).Deliveries
+	if ds[0].Attempt != 0 || !ds[1].Done() || ds[2].Attempt != 1 || !ds[2].Due.Equal(at(time.Hour)) {
+		e.Errorf("deliveries = %+v", ds)
+	}
+	e.finish(part(m, 0), 0, start)
+}
+
+// notice is a bounce about m.
+func notice(m store.Message, id store.ID, now time.Time) store.Submission {
+	n := store.Message{ID: id, Server: m.Server, Stream: m.Stream, Accepted: now, Bounce: true, About: m.ID}
+	d := store.Delivery{Destination: "sender.example", Due: now, Expires: now.Add(time.Hour), Recipients: []store.Recipient{{Address: m.From, State: store.Queued}}}
+	return store.Submission{Message: n, Deliveries: []store.Delivery{d}, Body: bodyOf(id)}
+}
+
+func queueNotices(e *env) {
+	m := e.accept(start, "one.example")
+	c := e.claim(part(m, 0), 0, start)
+	a, b := store.NewID(), store.NewID()
+	res := sent(c.Delivery, at(1))
+	res.Events = append(res.Events, store.Event{At: at(1), Kind: store.EventNotice, Attempt: 1, Notice: a})
+	res.Notices = []store.Submission{notice(m, a, at(1)), notice(m, b, at(1))}
+	e.must(e.Resolve(e.ctx(), res))
+	check := func() {
+		for _, id := range []store.ID{a, b} {
+			r := e.record(id)
+			if r.Message.About != m.ID || !r.Message.Bounce || r.Message.Size != int64(len(bodyOf(id))) {
+				e.Errorf("notice = %+v", r.Message)
+			}
+			e.wantBody(id, bodyOf(id))
+		}
+		if ev := e.record(m.ID).Events; len(ev) != 3 || ev[2].Notice != a {
+			e.Errorf("events = %+v", ev)
+		}
+	}
+	check()
+	e.reopen()
+	check()
+	e.finish(store.DeliveryID{Message: a}, 0, at(2))
+}
+
+func queueNoticeExists(e *env) {
+	m := e.accept(start, "one.example")
+	known := e.accept(start, "one.example")
+	c := e.claim(part(m, 0), 0, start)
+	fresh := store.NewID()
+	res := sent(c.Delivery, at(1))
+	res.Notices = []store.Submission{notice(m, fresh, at(1)), notice(m, known.ID, at(1))}
+	e.wantErr("Resolve with a known notice", e.Resolve(e.ctx(), res), store.ErrExists)
+	_, err := e.Record(e.ctx(), fresh)
+	e.wantErr("Record of the other notice", err, store.ErrNotFound)
+	if d := e.record(m.ID).Deliveries[0]; d.Done() || !d.Lease.Equal(at(time.Minute)) {
+		e.Errorf("delivery = %+v, want it under lease", d)
+	}
+	res.Notices = res.Notices[:1]
+	res.Delivery = e.record(m.ID).Deliveries[0]
+	e.must(e.Resolve(e.ctx(), sent(res.Delivery, at(1))))
+}
+
+// queueEventLimit makes more events than are kept, and a notice with a large body.
+func queueEventLimit(e *env) {
+	m := e.accept(start, "one.example")
+	const rounds, each, kept = 5, 250, 1000
+	var last store.Event
+	for i := range rounds {
+		c := e.claim(part(m, 0), i, at(time.Duration(i)*time.Hour))
+		res := deferred(c.Delivery, at(time.Duration(i)), at(time.Duration(i)*time.Hour))
+		for n := range each - 1 {
+			last = store.Event{At: at(time.Duration(n)), Kind: store.EventDeferred, Attempt: i + 1, Detail: "one of many"}
+			res.Events = append(res.Events, last)
+		}
+		e.must(e.Resolve(e.ctx(), res))
+	}
+	check := func() {
+		ev := e.record(m.ID).Events
+		if len(ev) != kept {
+			e.Fatalf("%d events, want %d", len(ev), kept)
+		}
+		e.wantSame("newest event", last, ev[kept-1])
+		if ev[0].Kind == store.EventAccepted {
+			e.Error("the oldest event is kept")
+		}
+	}
+	check()
+	c := e.claim(part(m, 0), rounds, at(24*time.Hour))
+	res := sent(c.Delivery, at(24*time.Hour))
+	n := notice(m, store.NewID(), at(24*time.Hour))
+	n.Body = make([]byte, 1<<20)
+	res.Notices, res.Events = []store.Submission{n}, nil
+	e.must(e.Resolve(e.ctx(), res))
+	e.reopen()
+	check()
+	e.wantBody(n.Message.ID, n.Body)
+}
