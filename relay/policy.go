@@ -162,6 +162,7 @@ func newDecider(p Policy, a Attempt) *decider {
 
 func (n *decider) decision() Decision {
 	n.Resolution.Delivery = n.delivery
+	n.Resolution.Events = mergeWaits(n.Resolution.Events)
 	return n.Decision
 }
 
@@ -171,6 +172,36 @@ func (n *decider) event(kind store.EventKind, recipient int, reply store.Reply, 
 		e.Recipient = n.delivery.Recipients[recipient].Address
 	}
 	n.Resolution.Events = append(n.Resolution.Events, e)
+}
+
+// mergeWaits makes one event of those that say the same about several recipients who wait. The timeline is bounded, and a
+// hundred recipients of one greylisting host would push everything else out of it.
+func mergeWaits(events []store.Event) []store.Event {
+	type reason struct {
+		kind   store.EventKind
+		reply  store.Reply
+		detail string
+	}
+	var out []store.Event
+	first, count := map[reason]int{}, map[reason]int{}
+	for _, e := range events {
+		r := reason{e.Kind, e.Reply, e.Detail}
+		r.reply.At = time.Time{}
+		if e.Kind != store.EventDeferred && e.Kind != store.EventUncertain {
+			out = append(out, e)
+			continue
+		}
+		if count[r]++; count[r] == 1 {
+			first[r] = len(out)
+			out = append(out, e)
+		}
+	}
+	for r, n := range count {
+		if e := &out[first[r]]; n > 1 {
+			e.Recipient, e.Detail = "", joinDetail(fmt.Sprintf("%d recipients", n), e.Detail)
+		}
+	}
+	return out
 }
 
 // settle gives one recipient its new state.
