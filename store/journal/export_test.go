@@ -20,3 +20,6 @@ func (j *Journal) Pending() int {
 	defer j.queue.mu.Unlock()
 	return len(j.queue.pending)
 }
+
+// SpareCount returns the number of spares that lie ready.
+func (j *Journal) SpareCount() int { return j.spares.count() }
