@@ -1,0 +1,171 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// binary is the mailchute under test, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "mailchute-e2e-")
+	if err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(dir, "mailchute")
+	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/mailchute").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building mailchute: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// relay is a running mailchute with its streams live towards a receiver.
+type relay struct {
+	t        testing.TB
+	dir      string
+	config   string
+	plain    string // address of the STARTTLS listener
+	implicit string // address of the implicit TLS listener
+	cmd      *exec.Cmd
+	log      *bytes.Buffer
+
+	serverToken  string
+	accountToken string
+	accessKey    string // of stream outbound
+	secret       string
+}
+
+func newRelay(t testing.TB, receiver string) *relay {
+	t.Helper()
+	dir := t.TempDir()
+	r := &relay{t: t, dir: dir, config: filepath.Join(dir, "mailchute.yaml"), plain: freePort(t), implicit: freePort(t), log: new(bytes.Buffer)}
+	r.write(fmt.Sprintf(`hostname: localhost
+data_dir: %s
+log: {level: debug}
+smtp:
+  listeners:
+    - {address: "%s", tls: starttls}
+    - {address: "%s", tls: implicit}
+`, filepath.Join(dir, "data"), r.plain, r.implicit))
+	r.start()
+	t.Cleanup(func() { r.stop() })
+	host, port, _ := net.SplitHostPort(receiver)
+	for _, stream := range []string{"outbound", "broadcast"} {
+		r.run("stream", "set", stream, "--mode", "live", "--smarthost", net.JoinHostPort(host, port), "--tls", "none")
+	}
+	r.serverToken = r.made("token", "server", "create", "--name", "e2e")["token"]
+	r.accountToken = r.made("token", "account", "create", "--name", "e2e")["token"]
+	pair := r.made("smtp-token", "create", "--stream", "outbound", "--name", "e2e")
+	r.accessKey, r.secret = pair["access_key"], pair["secret_key"]
+	for name, v := range map[string]string{"server token": r.serverToken, "account token": r.accountToken, "access key": r.accessKey, "secret": r.secret} {
+		if v == "" {
+			t.Fatalf("no %s was made", name)
+		}
+	}
+	return r
+}
+
+func (r *relay) write(config string) {
+	r.t.Helper()
+	if err := os.WriteFile(r.config, []byte(config), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *relay) start() {
+	r.t.Helper()
+	r.cmd = exec.Command(binary, "serve", "--config", r.config)
+	r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
+	if err := r.cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	for _, address := range []string{r.plain, r.implicit} {
+		if !until(10*time.Second, func() bool { return dials(address) }) {
+			r.t.Fatalf("mailchute does not listen on %s:\n%s", address, r.log)
+		}
+	}
+}
+
+func (r *relay) stop() {
+	if r.cmd.ProcessState == nil {
+		r.cmd.Process.Signal(os.Interrupt)
+		r.cmd.Wait()
+	}
+}
+
+// kill ends the process as a power cut of the process would.
+func (r *relay) kill() {
+	r.cmd.Process.Kill()
+	r.cmd.Wait()
+}
+
+// run is the command line of the operator.
+func (r *relay) run(args ...string) []byte {
+	r.t.Helper()
+	cmd := exec.Command(binary, append(args, "--config", r.config)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		r.t.Fatalf("mailchute %s: %v\n%s%s", strings.Join(args, " "), err, out, &stderr)
+	}
+	return out
+}
+
+// made returns the string fields of what a create command printed.
+func (r *relay) made(args ...string) map[string]string {
+	r.t.Helper()
+	var fields map[string]any
+	out := r.run(append(args, "--json")...)
+	if err := json.Unmarshal(out, &fields); err != nil {
+		r.t.Fatalf("mailchute %s printed no JSON: %v", strings.Join(args, " "), err)
+	}
+	text := map[string]string{}
+	for k, v := range fields {
+		text[k] = fmt.Sprint(v)
+	}
+	return text
+}
+
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func dials(address string) bool {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
+// until polls for what another process does, with a deadline.
+func until(limit time.Duration, done func() bool) bool {
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if done() {
+			return true
+		}
+	}
+	return done()
+}
