@@ -174,3 +174,26 @@ func TestEveryOperationFails(t *testing.T) {
 		}
 	}
 }
+
+// TestKillThenPowerCut: what Open took for committed after a kill was only in
+// the page cache. It was shown to the caller, so it must survive a power cut as well.
+func TestKillThenPowerCut(t *testing.T) {
+	fs := faultfs.New()
+	opts := smallOptions(fs)
+	opts.NoPrewrite = true
+	j := mustOpen(t, fs, opts)
+	mustAppend(t, j, data([]byte("acknowledged")))
+	fs.CutAt(2) // the write is done, the fdatasync never
+	if _, _, err := j.Append(context.Background(), data([]byte("written"))); err == nil {
+		t.Fatal("acknowledged without a sync")
+	}
+	fs.SetFault(nil)
+	shown, err := replayed(mustOpen(t, fs, opts))
+	if err != nil || len(shown) != 2 {
+		t.Fatalf("after the kill: %q, %v", shown, err)
+	}
+	got, err := replayed(mustOpen(t, fs.Crash(faultfs.DropAll, 0), opts))
+	if err != nil || len(got) != len(shown) {
+		t.Fatalf("after the power cut: %q, %v; shown before: %q", got, err, shown)
+	}
+}

@@ -478,3 +478,30 @@ func TestDumpOfADamagedJournal(t *testing.T) {
 		t.Errorf("no damage in\n%s", text.String())
 	}
 }
+
+// TestVerifyCoversStagedRecords: a body whose message was committed only after
+// a rotation lies within its segment's end, and is verified.
+func TestVerifyCoversStagedRecords(t *testing.T) {
+	fs := faultfs.New()
+	opts := smallOptions(fs)
+	opts.NoPrewrite = true
+	j := mustOpen(t, fs, opts)
+	ref, err := j.Stage(context.Background(), data(make([]byte, 15000)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := j.AppendDepending(context.Background(), []journal.Ref{ref}, data(make([]byte, 9000))); err != nil {
+		t.Fatal(err)
+	}
+	if first := j.Segments()[0]; ref.Segment != 1 || first.Active || first.Last.Offset < ref.Offset+ref.Length {
+		t.Fatalf("the staged record %v lies outside of its segment: %+v", ref, first)
+	}
+	mustClose(t, j)
+	content, _ := fs.ReadFile(segmentPath(1))
+	content[ref.Offset+99] ^= 1
+	fs.WriteFile(segmentPath(1), content)
+	all, err := mustOpen(t, fs, opts).Verify(context.Background())
+	if err != nil || len(all) != 1 || all[0].Offset != ref.Offset-16 {
+		t.Fatalf("verify: %v, %v", all, err)
+	}
+}
