@@ -135,8 +135,18 @@ func (v *viewDB) healthy() error {
 	return nil
 }
 
+// close closes the file. It first writes the list of free pages, which no other
+// commit does: without it the next opening maps in and reads every page, as it must after a
+// crash.
 func (v *viewDB) close() error {
-	return guarded("closing "+dbName, v.bolt.Close)
+	var err error
+	if v.healthy() == nil {
+		err = guarded("writing "+dbName, func() error {
+			v.bolt.NoFreelistSync = false
+			return v.bolt.Update(func(*bbolt.Tx) error { return nil })
+		})
+	}
+	return errors.Join(err, guarded("closing "+dbName, v.bolt.Close))
 }
 
 // createDB makes the file with its buckets, whole or not at all: bbolt writes
