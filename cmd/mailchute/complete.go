@@ -22,6 +22,9 @@ func (a *app) completeFlag(cmd *cobra.Command, flag string, fn completion) {
 
 // ask runs a listing command in the server and decodes its JSON into v.
 func (a *app) ask(cmd *cobra.Command, v any, args ...string) bool {
+	if a.live != nil {
+		return false // the server completes nothing
+	}
 	cfg, err := a.config(cmd)
 	if err != nil {
 		return false

@@ -220,6 +220,8 @@ func forward(ctx context.Context, cfg Config, req request, out, errout io.Writer
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return 0, errNoServer
+	case errors.Is(err, fs.ErrPermission):
+		return 0, exitWith(exitPermission, "%s: %w; run the command as the user of the server", path, err)
 	case err != nil:
 		return 0, exitWith(exitUnavailable, "asking the running server: %w", err)
 	}

@@ -47,6 +47,7 @@ type demo struct {
 	mx     *demoMX
 	starter
 	revoked string
+	other   auth.SMTPCredential // of broadcast
 	faults  []string
 }
 
@@ -113,6 +114,10 @@ func (d *demo) prepare(ctx context.Context) (err error) {
 		}
 	}
 	server, err := serverOf(f.store.Snapshot(), "")
+	if err != nil {
+		return err
+	}
+	d.other, _, err = auth.CreateSMTPToken(ctx, f.store, f.keyring, store.StreamKey{Server: server.ID, Stream: "broadcast"}, "other", time.Now())
 	if err != nil {
 		return err
 	}
@@ -200,7 +205,7 @@ func (d *demo) refused() []attempt {
 	pair := func(a *attempt) { a.username, a.password = d.pair.AccessKey, d.pair.Secret }
 	return []attempt{
 		d.with("no login", func(a *attempt) { a.username, a.want = "", "530 5.7.0 " }),
-		login("secret of nobody", d.pair.AccessKey, "mcsk_"+strings.Repeat("0", 36)),
+		login("access key with the secret of another token", d.pair.AccessKey, d.other.Secret),
 		login("secret as username", d.pair.Secret, d.pair.AccessKey),
 		login("account token", d.accountToken, d.accountToken),
 		login("revoked server token", d.revoked, d.revoked),

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/mailchute/mailchute/auth"
 	"github.com/mailchute/mailchute/store"
@@ -83,7 +84,18 @@ func checkDir(dir string) error {
 	if info.Mode().Perm()&0o077 != 0 {
 		return exitWith(exitConfig, "data_dir: others can get into %s (mode %#o); run: chmod 700 %s", dir, info.Mode().Perm(), dir)
 	}
-	return nil
+	return checkOwner(info.Sys(), dir)
+}
+
+// checkOwner keeps root and others from leaving files that the server's own
+// user cannot open.
+func checkOwner(sys any, dir string) error {
+	stat, ok := sys.(*syscall.Stat_t)
+	if !ok || int(stat.Uid) == os.Geteuid() {
+		return nil
+	}
+	return exitWith(exitPermission, "data_dir: %s belongs to user %d, and this is user %d; run as that user, or: chown -R %d %s",
+		dir, stat.Uid, os.Geteuid(), os.Geteuid(), dir)
 }
 
 // openKeyring makes a key file only where no token needs an older one: a missing

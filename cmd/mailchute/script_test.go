@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +33,7 @@ import (
 //	                            serve.out and serve.log, its addresses to $SMTP and $SMTPS, and what
 //	                            a first start prints to $TOKEN, $ACCESS, $SECRET and $ACCOUNT
 //	stop                        SIGTERM, and the exit code must be 0
+//	stop-twice                  SIGTERM, until it has closed its listeners, and again: the process must be gone
 //	kill9                       SIGKILL
 //	hup                         SIGHUP
 //	exits CODE COMMAND ARG...   run, and the exit code must be CODE
@@ -47,6 +49,10 @@ import (
 //	wait-cert NAME              wait until $SMTPS shows NAME.crt
 //	no-secrets FILE...          none of the secrets printed so far is in the files
 
+// noExitSleep spares each process the second that the race detector waits at its
+// end by default.
+const noExitSleep = "atexit_sleep_ms=0"
+
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"mailchute": main})
 }
@@ -57,11 +63,13 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: false,
 		Setup: func(env *testscript.Env) error {
 			env.Values[stageKey{}] = &stage{}
+			env.Setenv("GORACE", noExitSleep)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve":             onStage((*stage).serve),
 			"stop":              onStage((*stage).stop),
+			"stop-twice":        onStage((*stage).stopTwice),
 			"kill9":             onStage((*stage).kill9),
 			"hup":               onStage((*stage).hup),
 			"exits":             onStage((*stage).exits),
@@ -123,7 +131,7 @@ func (s *stage) serve(ts *testscript.TestScript, args []string) {
 	ts.Check(err)
 	cmd := exec.Command("mailchute", append([]string{"serve"}, args...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, log
-	cmd.Env = append(os.Environ(), "HOME="+dir)
+	cmd.Env = append(os.Environ(), "HOME="+dir, "GORACE="+noExitSleep)
 	ts.Check(cmd.Start())
 	s.process = cmd
 	ts.Defer(func() {
@@ -170,6 +178,24 @@ func (s *stage) stop(ts *testscript.TestScript, _ []string) {
 	err := s.process.Wait()
 	s.process = nil
 	ts.Check(err)
+}
+
+func (s *stage) stopTwice(ts *testscript.TestScript, _ []string) {
+	ts.Check(s.process.Process.Signal(syscall.SIGTERM))
+	eventually(ts, "closing of the listeners", func() bool {
+		c, err := net.Dial("tcp", ts.Getenv("SMTP"))
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
+	ts.Check(s.process.Process.Signal(syscall.SIGTERM))
+	err := s.process.Wait()
+	s.process = nil
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
+		ts.Fatalf("second signal did not end it: %v", err)
+	}
 }
 
 func (s *stage) kill9(ts *testscript.TestScript, _ []string) {
