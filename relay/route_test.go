@@ -356,7 +356,9 @@ func TestSend_BadBodyGetsNoDot(t *testing.T) {
 		size int
 		want relay.Verdict
 	}{
-		"damaged at its end":   {func(context.Context) (io.ReadCloser, error) { return io.NopCloser(io.MultiReader(strings.NewReader(body), failing{})), nil }, len(body), relay.Damaged},
+		"damaged at its end": {func(context.Context) (io.ReadCloser, error) {
+			return io.NopCloser(io.MultiReader(strings.NewReader(body), failing{})), nil
+		}, len(body), relay.Damaged},
 		"damaged when opened":  {func(context.Context) (io.ReadCloser, error) { return nil, store.ErrDamaged }, len(body), relay.Damaged},
 		"gone":                 {func(context.Context) (io.ReadCloser, error) { return nil, store.ErrNotFound }, len(body), relay.Temporary},
 		"too short":            {open(body), len(body) + 1, relay.Damaged},

@@ -144,4 +144,3 @@ func fates(rs []relay.Result) string {
 	}
 	return strings.Join(out, ", ")
 }
-
