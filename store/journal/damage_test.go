@@ -81,12 +81,12 @@ func TestTornTailAtEveryByte(t *testing.T) {
 	}
 	end := recs[len(recs)-1].commit
 	for at := int64(framesBegin); at <= end; at++ {
-		whole := 0
-		for whole < len(recs) && recs[whole].commit <= at {
-			whole++
-		}
 		zeroed := append(bytes.Clone(content[:at]), make([]byte, 32<<10-at)...)
 		for what, image := range map[string][]byte{"truncated": content[:at], "zeroed": zeroed} {
+			whole := 0 // groups that lost nothing: the last byte of one may be zero anyway
+			for whole < len(recs) && bytes.HasPrefix(image, content[:recs[whole].commit]) {
+				whole++
+			}
 			if err := checkTail(withFile(image), recs[:whole]); err != nil {
 				t.Fatalf("%s at %d: %v", what, at, err)
 			}
