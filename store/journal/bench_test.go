@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/mailchute/mailchute/store/journal"
 )
@@ -33,7 +32,7 @@ func benchAppend(b *testing.B, mode string, writers int) {
 		b.Fatal(err)
 	}
 	defer j.Close()
-	leaveFirstSegment(b, j, opts)
+	leaveFirstSegment(b, j, opts, mode == "recycled")
 	payload := filler(1, 1, 4096)
 	left := make(chan struct{}, b.N)
 	for range b.N {
@@ -55,19 +54,31 @@ func benchAppend(b *testing.B, mode string, writers int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
 }
 
-// leaveFirstSegment fills the first segment, and waits for the spares.
-func leaveFirstSegment(b *testing.B, j *journal.Journal, opts journal.Options) {
+// leaveFirstSegment fills the segments that are not of the kind to be
+// measured, and waits for the spares.
+func leaveFirstSegment(b *testing.B, j *journal.Journal, opts journal.Options, recycle bool) {
 	b.Helper()
 	big := data(make([]byte, 2<<20))
-	mustAppend(b, j, big)
-	if !opts.NoPrewrite {
-		for deadline := time.Now().Add(10 * time.Second); j.SpareCount() < opts.Spares && time.Now().Before(deadline); {
-			time.Sleep(10 * time.Millisecond)
+	until := uint64(1)
+	if recycle {
+		until = 3 * uint64(opts.Spares)
+	}
+	waitSpares := func() {
+		if !opts.NoPrewrite {
+			waitFor(b, "spares", func() bool { return j.SpareCount() == opts.Spares })
 		}
 	}
-	for j.End().Segment == 1 {
+	mustAppend(b, j, big)
+	waitSpares()
+	for at := j.End().Segment; at <= until; at = j.End().Segment {
 		mustAppend(b, j, big)
+		if recycle && at > 2 {
+			if err := j.Release(at - 2); err != nil {
+				b.Fatal(err)
+			}
+		}
 	}
+	waitSpares()
 }
 
 // drain appends until nothing is left; it releases old segments when asked to.

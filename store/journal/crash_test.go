@@ -11,6 +11,9 @@ import (
 	"github.com/mailchute/mailchute/store/journal/faultfs"
 )
 
+// workloadBlocks fill four segments.
+const workloadBlocks = 16
+
 // workload opens the journal, writes blocks of all shapes over several
 // segments, releases one and closes. It stops at the first power cut. Other errors are
 // what they say: a failed block. Ids begin at first.
@@ -105,7 +108,7 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 		fs := faultfs.New()
 		fs.CutAt(n)
 		o := newOutcome()
-		err := workload(fs, o, 1, 24)
+		err := workload(fs, o, 1, workloadBlocks)
 		for _, loss := range faultfs.Losses() {
 			images++
 			if err := checkImage(fs.Crash(loss, uint64(n)), o.clone()); err != nil {
@@ -113,8 +116,11 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 			}
 		}
 		if err == nil {
-			if len(o.acked) != 24 {
+			if len(o.acked) != workloadBlocks {
 				t.Fatalf("only %d blocks were acknowledged without a cut", len(o.acked))
+			}
+			if last := o.where[workloadBlocks].Segment; last < 4 || len(o.freed) == 0 {
+				t.Fatalf("the workload is too small: it ends in segment %d and released %v", last, o.freed)
 			}
 			t.Logf("%d cuts, %d images", n, images)
 			return
@@ -131,7 +137,7 @@ func TestPowerCutTwice(t *testing.T) {
 			o := newOutcome()
 			fs := faultfs.New()
 			fs.CutAt(n)
-			_ = workload(fs, o, 1, 24)
+			_ = workload(fs, o, 1, workloadBlocks)
 			second := fs.Crash(loss, uint64(n))
 			second.CutAt(m)
 			_ = workload(second, o, 500, 8)
@@ -153,9 +159,9 @@ func TestEveryOperationFails(t *testing.T) {
 			fs := faultfs.New()
 			fs.FailAt(n, fault)
 			o := newOutcome()
-			err := workload(fs, o, 1, 24)
+			err := workload(fs, o, 1, workloadBlocks)
 			done := fs.Count() < n
-			if err == nil && !done && len(o.acked)+len(o.failed) != 24 {
+			if err == nil && !done && len(o.acked)+len(o.failed) != workloadBlocks {
 				t.Fatalf("%v at operation %d: %d acknowledged, %d failed", fault, n, len(o.acked), len(o.failed))
 			}
 			if len(o.failed) > 2 {

@@ -281,8 +281,8 @@ func TestDamagedLastSegmentIsQuarantined(t *testing.T) {
 		if !info.Quarantined || info.Active {
 			t.Fatalf("round %d: %+v", round, info)
 		}
-		if len(j.Recovery().Damage) == 0 && round == 0 {
-			t.Fatal("the damage was not reported")
+		if d := j.Recovery().Damage; len(d) != 1 || d[0].Offset != recs[1].ref.Offset-16 {
+			t.Fatalf("round %d: reported: %v", round, d)
 		}
 		refs, _ := mustAppend(t, j, data([]byte("after")))
 		if refs[0].Segment == 1 {

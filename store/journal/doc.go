@@ -51,6 +51,10 @@
 // bad frame there is damage. Open reads only headers and seals of those;
 // [Journal.Verify] reads every byte.
 //
+// A quarantined segment has a text file beside it that lists the damage, so that every
+// later Open reports it too. It goes away only by hand: salvage what is needed (see
+// [Journal.Salvage] and [Dump]), close the journal, remove both files.
+//
 // The limit of the rule: bits that rot in the very last group of a journal that
 // was not closed cannot be told from a torn write. Close therefore ends with an
 // empty commit frame, which turns everything before it into proven ground.
@@ -60,6 +64,14 @@
 // be completed by them. Frame checksums are seeded with the segment's generation, a random
 // number, and with the offset: neither the old frames of a recycled segment nor
 // a payload that contains a copy of a journal can be taken for frames.
+//
+// # Speed
+//
+// An fdatasync of blocks that were written before is about half as dear as one
+// that must also record new blocks. Segments are therefore zero-filled in the
+// background before they are used, or are old ones that were released: their bytes stay until
+// they are overwritten, and never validate. Recycling is free; zero-filling costs each byte a second write, and
+// under a load that fills segments faster than they are released it costs more than it saves.
 //
 // # Errors
 //

@@ -22,7 +22,7 @@ func write(t *testing.T, f *faultfs.FS, p []byte, sync bool) error {
 	t.Helper()
 	h, err := f.Open("/d/a", false)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer h.Close()
 	if _, err := h.WriteAt(p, 0); err != nil {
