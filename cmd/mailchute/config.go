@@ -33,7 +33,7 @@ import (
 const envPrefix = "MAILCHUTE_"
 
 // configPlaces are tried in order when no file is named.
-var configPlaces = [...]string{"mailchute.yaml", "/etc/mailchute/mailchute.yaml"}
+var configPlaces = [...]string{"mailchute.yaml", "/etc/mailchute.yaml"}
 
 // configSource is everything that a configuration is made from.
 type configSource struct {

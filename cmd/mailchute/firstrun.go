@@ -73,6 +73,9 @@ func (s *server) welcome(out io.Writer, begin starter) error {
 	fmt.Fprintf(&b, "  secret key     %s   its password: not stored, shown only now\n", begin.pair.Secret)
 	fmt.Fprintf(&b, "  account token  %s   for the account, not for SMTP\n", begin.accountToken)
 	s.listening(&b)
+	if s.cfg.SMTP.TLS.CertFile == "" {
+		fmt.Fprint(&b, "  certificate    self-signed: a client that verifies refuses it, until smtp.tls names a real one\n")
+	}
 	fmt.Fprint(&b, "\nTry it with the server token:\n")
 	swaksLines(&b, s.cfg, begin.serverToken, begin.serverToken)
 	fmt.Fprint(&b, "\nTry it with the access key and the secret key:\n")

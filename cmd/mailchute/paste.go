@@ -5,13 +5,21 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
 // endpoint is where a client reaches a listener.
-type endpoint struct{ host, port string }
+type endpoint struct{ host, port, tls string }
 
 func (e endpoint) String() string { return net.JoinHostPort(e.host, e.port) }
+
+// cleartext tells whether a client may log in there without TLS, as far as that
+// can be said without knowing the client's address: on this machine.
+func (e endpoint) cleartext(cfg Config) bool {
+	ip, err := netip.ParseAddr(e.host)
+	return err == nil && ip.IsLoopback() && slices.ContainsFunc(cfg.SMTP.CleartextAuth, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
 
 // endpointOf returns how to reach the first listener of the kind. A listener on
 // every address is reached by the host name.
@@ -27,7 +35,7 @@ func endpointOf(cfg Config, implicit bool) (endpoint, bool) {
 		if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
 			host = hostname(cfg)
 		}
-		return endpoint{host, port}, true
+		return endpoint{host, port, l.TLS}, true
 	}
 	return endpoint{}, false
 }
@@ -46,12 +54,19 @@ func pasteLines(out io.Writer, cfg Config, username, password string) error {
 func swaksLines(b *strings.Builder, cfg Config, username, password string) {
 	const mail = "--from you@example.com --to someone@example.org"
 	login := fmt.Sprintf("--auth PLAIN --auth-user %s --auth-password %s", username, password)
+	line := func(e endpoint, flag string) {
+		fmt.Fprintf(b, "  swaks --server %s%s %s \\\n      %s\n", e, flag, mail, login)
+	}
 	if e, ok := endpointOf(cfg, false); ok {
-		fmt.Fprintf(b, "  swaks --server %s %s \\\n      %s\n", e, mail, login)
-		fmt.Fprintf(b, "  swaks --server %s --tls %s \\\n      %s\n", e, mail, login)
+		if e.cleartext(cfg) {
+			line(e, "")
+		}
+		if e.tls == tlsStart {
+			line(e, " --tls")
+		}
 	}
 	if e, ok := endpointOf(cfg, true); ok {
-		fmt.Fprintf(b, "  swaks --server %s --tls-on-connect %s \\\n      %s\n", e, mail, login)
+		line(e, " --tls-on-connect")
 	}
 }
 

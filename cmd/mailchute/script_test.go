@@ -36,6 +36,7 @@ import (
 //	stop-twice                  SIGTERM, until it has closed its listeners, and again: the process must be gone
 //	kill9                       SIGKILL
 //	hup                         SIGHUP
+//	wait-log TEXT               wait until serve.log has the text
 //	exits CODE COMMAND ARG...   run, and the exit code must be CODE
 //	mx                          start a receiving host at $MX (port $MXPORT)
 //	wait-delivered N [SUBJECT]  wait until it has taken N messages in all, or with that subject
@@ -72,6 +73,7 @@ func TestScripts(t *testing.T) {
 			"stop-twice":        onStage((*stage).stopTwice),
 			"kill9":             onStage((*stage).kill9),
 			"hup":               onStage((*stage).hup),
+			"wait-log":          onStage((*stage).waitLog),
 			"exits":             onStage((*stage).exits),
 			"mx":                onStage((*stage).startMX),
 			"wait-delivered":    onStage((*stage).waitDelivered),
@@ -127,8 +129,6 @@ func (s *stage) serve(ts *testscript.TestScript, args []string) {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	ts.Check(err)
 	defer log.Close()
-	before, err := os.ReadFile(logFile)
-	ts.Check(err)
 	cmd := exec.Command("mailchute", append([]string{"serve"}, args...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, log
 	cmd.Env = append(os.Environ(), "HOME="+dir, "GORACE="+noExitSleep)
@@ -140,12 +140,12 @@ func (s *stage) serve(ts *testscript.TestScript, args []string) {
 			_ = cmd.Wait()
 		}
 	})
+	// The sockets are bound before it prints, so that who has read this can connect.
+	var text []byte
 	eventually(ts, "serving", func() bool {
-		text, err := os.ReadFile(logFile)
-		return err == nil && bytes.Contains(text[len(before):], []byte("msg=serving "))
+		text, err = os.ReadFile(outFile)
+		return err == nil && bytes.Contains(text, []byte("listening"))
 	})
-	text, err := os.ReadFile(outFile)
-	ts.Check(err)
 	s.learn(ts, string(text))
 }
 
@@ -209,6 +209,10 @@ func (s *stage) kill9(ts *testscript.TestScript, _ []string) {
 
 func (s *stage) hup(ts *testscript.TestScript, _ []string) {
 	ts.Check(s.process.Process.Signal(syscall.SIGHUP))
+}
+
+func (s *stage) waitLog(ts *testscript.TestScript, args []string) {
+	eventually(ts, "log line "+args[0], func() bool { return strings.Contains(ts.ReadFile("serve.log"), args[0]) })
 }
 
 func (s *stage) exits(ts *testscript.TestScript, args []string) {

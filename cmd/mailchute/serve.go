@@ -30,7 +30,7 @@ certificate files again.
 
 In an empty directory it makes everything it needs and prints what to paste into your client.`,
 		Example: `  mailchute serve
-  mailchute serve --config /etc/mailchute/mailchute.yaml
+  mailchute serve --config /etc/mailchute.yaml
   mailchute serve --data /var/lib/mailchute --listen 127.0.0.1:587 --listen 127.0.0.1:465/implicit`,
 	}
 	cmd.Flags().StringSlice("listen", nil, "`address` to listen on, with /starttls (default), /implicit or /none; repeatable")
@@ -114,7 +114,7 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 }
 
 // openListeners binds the addresses. Those without TLS get a server of their
-// own, which offers no STARTTLS.
+// own, which offers no STARTTLS and counts its connections apart.
 func (s *server) openListeners(in smtpd.Submitter) error {
 	secure := smtpdOptions(s.cfg, s.log, s.cert.config(), s.files.store.Healthy)
 	plain := secure
@@ -178,7 +178,7 @@ func (s *server) run(ctx context.Context) (err error) {
 	g.Go(func() error { return s.cert.Run(ctx, hangup) })
 	g.Go(func() error { return s.hangups(ctx, hangup) })
 	g.Go(func() error { return s.retain(ctx) })
-	g.Go(func() error { return s.fault(ctx) })
+	g.Go(func() error { return faulted(ctx, s.files.store.Fault()) })
 	g.Go(func() error {
 		defer stopBehind() // the dispatcher works until no session can hand it more
 		return s.submissions(ctx)
@@ -187,7 +187,7 @@ func (s *server) run(ctx context.Context) (err error) {
 	g.Go(func() error { return ended(behind, "dispatcher", s.relay.Run(behind)) })
 	s.log.Info("serving", "data", s.cfg.DataDir, "hostname", hostname(s.cfg), "listeners", s.cfg.SMTP.addresses(), "control", s.control.path)
 	err = g.Wait()
-	s.log.Info("stopped", "err", err)
+	s.log.Info("stopped")
 	return err
 }
 
@@ -207,13 +207,13 @@ func (s *server) submissions(ctx context.Context) error {
 	return g.Wait()
 }
 
-// fault ends the process when the store cannot go on: a fresh one recovers what
-// is durable.
-func (s *server) fault(ctx context.Context) error {
+// faulted ends the process when the store cannot go on: a fresh one recovers
+// what is durable.
+func faulted(ctx context.Context, faults <-chan error) error {
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-s.files.store.Fault():
+	case err := <-faults:
 		return &exitError{exitIO, fmt.Errorf("the store has stopped; start again: %w", err)}
 	}
 }
