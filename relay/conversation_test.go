@@ -90,6 +90,7 @@ func TestConversations(t *testing.T) {
 		{name: "DATA 250", script: at(testmx.Data, reply("250 odd")), want: "temporary 250 data, temporary 250 data"},
 		{name: "DATA stalls", script: at(testmx.Data, stall), tune: func(o *relay.Options) { o.Timeouts.Data = quick }, want: "temporary 0 data, temporary 0 data"},
 		{name: "DATA drops", script: at(testmx.Data, drop), want: "temporary 0 data, temporary 0 data"},
+		{name: "DATA answered twice", script: at(testmx.Data, testmx.Step{Raw: "354 go on\r\n250 2.0.0 taken\r\n", Always: true}), want: "temporary 0 data, temporary 0 data"},
 		{name: "body stalls", script: at(testmx.Body, stall), tune: func(o *relay.Options) { o.Timeouts.Block = quick }, job: content(big), want: "temporary 0 body, temporary 0 body"},
 		{name: "body drops", script: at(testmx.Body, drop), job: content(big), want: "temporary 0 body, temporary 0 body"},
 

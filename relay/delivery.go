@@ -17,8 +17,15 @@ const holdAfter = 3
 // claimRetry is when a claim is repeated that failed for a reason of the store.
 const claimRetry = 5 * time.Second
 
-// attempt claims one delivery, tries it and records the result. It returns when there is nothing more to do about it now.
-func (d *Dispatcher) attempt(ctx context.Context, st start) outcome {
+// attempt claims one delivery, tries it and records the result. It returns when there is nothing more to do about it now. It is
+// the root of its goroutine: a panic outside of the attempt itself leaves the delivery to the end of its lease.
+func (d *Dispatcher) attempt(ctx context.Context, st start) (o outcome) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.log.panicked(store.Delivery{ID: st.id, Attempt: st.attempt}, p, 0)
+			o = outcome{attempt: st.attempt}
+		}
+	}()
 	now := d.opts.Now()
 	c, err := d.queue.Claim(ctx, st.id, st.attempt, now, now.Add(d.opts.Lease))
 	if err != nil {

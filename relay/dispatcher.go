@@ -18,7 +18,7 @@ type Dispatcher struct {
 	directory store.Directory
 	opts      Options
 	transport Transport
-	log       journal
+	log       eventLog
 
 	tickets  chan []store.Ticket
 	finished chan flight
@@ -59,7 +59,7 @@ func New(q store.Queue, d store.Directory, opts Options) (*Dispatcher, error) {
 		transport = newNetwork(opts)
 	}
 	return &Dispatcher{
-		queue: q, directory: d, opts: opts, transport: transport, log: journal{opts.Logger},
+		queue: q, directory: d, opts: opts, transport: transport, log: eventLog{opts.Logger},
 		tickets:  make(chan []store.Ticket),
 		finished: make(chan flight, opts.Limits.Total),
 		panicked: panics{counts: map[store.ID]int{}},

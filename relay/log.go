@@ -54,18 +54,18 @@ func (o *Outcome) count(s store.State) {
 	}
 }
 
-// journal is the wording of the log: one method per thing that happens, so that a line never changes by accident.
+// eventLog is the wording of the log: one method per thing that happens, so that a line never changes by accident.
 // Nothing it gets contains a body or a secret.
-type journal struct{ log *slog.Logger }
+type eventLog struct{ log *slog.Logger }
 
 func deliveryAttrs(d store.Delivery) []any {
 	return []any{"message", d.ID.Message, "part", d.ID.Part, "server", d.Server, "stream", d.Stream, "destination", d.Destination, "attempt", d.Attempt}
 }
 
-func (j journal) claimed(d store.Delivery) { j.log.Debug("delivery claimed", deliveryAttrs(d)...) }
+func (j eventLog) claimed(d store.Delivery) { j.log.Debug("delivery claimed", deliveryAttrs(d)...) }
 
 // event logs an entry of the timeline under its own name.
-func (j journal) event(c store.Claimed, e store.Event) {
+func (j eventLog) event(c store.Claimed, e store.Event) {
 	attrs := append(deliveryAttrs(c.Delivery), "recipient", e.Recipient, "code", e.Reply.Code, "reply", e.Reply.Text, "host", e.Reply.Host, "phase", e.Reply.Command, "detail", e.Detail)
 	switch e.Kind {
 	case store.EventSent:
@@ -85,28 +85,28 @@ func (j journal) event(c store.Claimed, e store.Event) {
 	}
 }
 
-func (j journal) claimFailed(id store.DeliveryID, err error) {
+func (j eventLog) claimFailed(id store.DeliveryID, err error) {
 	j.log.Error("claim failed", "message", id.Message, "part", id.Part, "err", err)
 }
 
-func (j journal) resolveFailed(d store.Delivery, err error) {
+func (j eventLog) resolveFailed(d store.Delivery, err error) {
 	j.log.Error("result not recorded yet", append(deliveryAttrs(d), "err", err)...)
 }
 
-func (j journal) unresolved(d store.Delivery, err error) {
+func (j eventLog) unresolved(d store.Delivery, err error) {
 	j.log.Error("result lost; the delivery repeats when its lease ends", append(deliveryAttrs(d), "err", err)...)
 }
 
-func (j journal) panicked(d store.Delivery, p any, times int) {
+func (j eventLog) panicked(d store.Delivery, p any, times int) {
 	j.log.Error("panic in delivery", append(deliveryAttrs(d), "times", times, "panic", p, "stack", string(debug.Stack()))...)
 }
 
-func (j journal) holdFailed(id store.ID, err error) {
+func (j eventLog) holdFailed(id store.ID, err error) {
 	j.log.Error("message could not be held", "message", id, "err", err)
 }
 
-func (j journal) noticeFailed(d store.Delivery, err error) {
+func (j eventLog) noticeFailed(d store.Delivery, err error) {
 	j.log.Error("notice could not be written", append(deliveryAttrs(d), "err", err)...)
 }
 
-func (j journal) closing(err error) { j.log.Warn("closing connections", "err", err) }
+func (j eventLog) closing(err error) { j.log.Warn("closing connections", "err", err) }

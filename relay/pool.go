@@ -49,12 +49,12 @@ func (p *pool) get(t target) *conn {
 	return c
 }
 
-// put keeps a connection or says good-bye to it.
+// put keeps a connection or says good-bye to it. One on which something was said that nobody asked for is out of step.
 func (p *pool) put(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := c.target
-	if c.dead || c.uses >= p.opts.Messages || len(p.idle[t]) >= p.opts.PerHost || p.count >= p.opts.Total {
+	if c.dead || c.br.Buffered() > 0 || c.uses >= p.opts.Messages || len(p.idle[t]) >= p.opts.PerHost || p.count >= p.opts.Total {
 		p.farewell(c)
 		return
 	}

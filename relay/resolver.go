@@ -31,7 +31,8 @@ var (
 	ErrNoRecords = errors.New("no such records")
 )
 
-// systemResolver asks as the system is configured to. It does not tell NXDOMAIN from an empty answer.
+// systemResolver asks the servers that the system is configured with. It is Go's own resolver, since that of the C library
+// does not keep "not found" and "no answer" apart on every system. It does not tell NXDOMAIN from an empty answer.
 type systemResolver struct{ r *net.Resolver }
 
 func (s systemResolver) LookupMX(ctx context.Context, domain string) ([]MX, error) {

@@ -170,6 +170,20 @@ func TestReuse_CloseSaysGoodbye(t *testing.T) {
 	}
 }
 
+// TestReuse_NotWhenOutOfStep is a host that answers more than it was asked: its next answers would be taken for others.
+func TestReuse_NotWhenOutOfStep(t *testing.T) {
+	w, mx := single(t, at(testmx.Dot, testmx.Step{Raw: "250 2.0.0 taken\r\n250 2.0.0 and the next, too\r\n", Take: true}))
+	tr := transport(t, w.options())
+	for range 2 {
+		if got := tr.Send(context.Background(), job())[0]; got.Verdict() != relay.Delivered {
+			t.Errorf("Send = %s", fate(got))
+		}
+	}
+	if mx.Connections() != 2 || len(mx.Messages()) != 2 {
+		t.Errorf("%d connections, %d messages, want 2 and 2", mx.Connections(), len(mx.Messages()))
+	}
+}
+
 // TestPlaintextAfterFailedTLS checks that the event tells what was achieved.
 func TestPlaintextAfterFailedTLS(t *testing.T) {
 	w, mx := single(t, testmx.Script{TLS: testmx.BrokenTLS})

@@ -51,6 +51,10 @@ func (t *transaction) run(ctx context.Context) *fault {
 	if len(t.accepted) == 0 || t.refused != nil {
 		return t.abandon(ctx)
 	}
+	if c.br.Buffered() > 0 {
+		// An answer before its question would be taken for that of the final dot.
+		return c.broken(ctx, phaseData, fmt.Errorf("%w: text follows the reply to DATA", errReplyMalformed))
+	}
 	t.transfer(ctx, body, release)
 	return nil
 }

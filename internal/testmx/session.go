@@ -3,7 +3,6 @@ package testmx
 import (
 	"bufio"
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"io"
 	"net"
@@ -298,73 +297,6 @@ func (c *session) handshake() error {
 	return nil
 }
 
-func (c *session) onAuth(arg string) error {
-	mechanism, initial, hasInitial := strings.Cut(arg, " ")
-	mechanism = strings.ToUpper(mechanism)
-	if !slices.Contains(c.s.script.Mechanisms, mechanism) {
-		return c.send("504 5.5.4 unknown mechanism")
-	}
-	var username, password string
-	var err error
-	switch mechanism {
-	case "PLAIN":
-		username, password, err = c.plain(initial, hasInitial)
-	case "LOGIN":
-		username, password, err = c.login(initial, hasInitial)
-	}
-	if err != nil {
-		return err
-	}
-	known, ok := c.s.script.Users[username]
-	ok = ok && known == password
-	c.s.update(func() {
-		c.s.credentials = append(c.s.credentials, Credential{mechanism, username, password, ok, c.tls})
-	})
-	if !ok {
-		return c.answer(Auth, "", "535 5.7.8 no such user or password", nil)
-	}
-	return c.answer(Auth, "", "235 2.7.0 welcome", func() { c.user = username })
-}
-
-func (c *session) plain(initial string, has bool) (username, password string, err error) {
-	if !has {
-		if initial, err = c.challenge(""); err != nil {
-			return "", "", err
-		}
-	}
-	parts := strings.Split(c.decode(initial), "\x00")
-	if len(parts) != 3 {
-		c.violation("AUTH PLAIN without three parts")
-		return "", "", nil
-	}
-	return parts[1], parts[2], nil
-}
-
-func (c *session) login(initial string, has bool) (username, password string, err error) {
-	if !has {
-		if initial, err = c.challenge("Username:"); err != nil {
-			return "", "", err
-		}
-	}
-	second, err := c.challenge("Password:")
-	return c.decode(initial), c.decode(second), err
-}
-
-func (c *session) challenge(text string) (string, error) {
-	if err := c.send("334 " + base64.StdEncoding.EncodeToString([]byte(text))); err != nil {
-		return "", err
-	}
-	return c.readLine(12288)
-}
-
-func (c *session) decode(s string) string {
-	b, err := base64.StdEncoding.DecodeString(s)
-	if err != nil {
-		c.violation("AUTH answer is not base64")
-	}
-	return string(b)
-}
-
 func (c *session) onMail(arg string) error {
 	if len(c.s.script.Users) > 0 && c.user == "" {
 		return c.send("530 5.7.0 log in first")
@@ -423,93 +355,4 @@ func splitPath(arg, prefix string) (address, params string) {
 		}
 	}
 	return arg, ""
-}
-
-func (c *session) onData() error {
-	normal := "354 go on"
-	if c.mail == nil || len(c.mail.To) == 0 {
-		normal = "554 5.5.1 no recipients"
-	}
-	agreed := false
-	if err := c.answer(Data, "", normal, func() { agreed = true }); err != nil || !agreed {
-		return err
-	}
-	body, err := c.readBody()
-	if err != nil {
-		return err
-	}
-	m := c.mail
-	c.mail = nil
-	return c.answer(Dot, "", "250 2.0.0 taken", func() {
-		if m == nil || len(m.To) == 0 {
-			return
-		}
-		m.Body = body
-		c.s.update(func() { c.s.messages = append(c.s.messages, *m) })
-	})
-}
-
-// readBody reads up to CRLF.CRLF and unstuffs the dots. The Body step is played when the first line has come, and again
-// every 64 KiB.
-func (c *session) readBody() ([]byte, error) {
-	var body []byte
-	next := 0
-	for {
-		line, err := c.br.ReadBytes('\n')
-		if err != nil {
-			return nil, err
-		}
-		if !strings.HasSuffix(string(line), "\r\n") || strings.Contains(string(line[:len(line)-2]), "\r") {
-			c.violation("content with a bare CR or LF")
-		}
-		if string(line) == ".\r\n" {
-			c.note("C", "(content, dot)")
-			return body, nil
-		}
-		if line[0] == '.' {
-			line = line[1:]
-		}
-		body = append(body, line...)
-		if len(body) > next {
-			next = len(body) + 64<<10
-			if err := c.bodyStep(); err != nil {
-				return nil, err
-			}
-		}
-	}
-}
-
-func (c *session) bodyStep() error {
-	step := c.s.step(Body, "")
-	if step.Stall {
-		if err := c.stallReading(); err != nil {
-			return err
-		}
-	}
-	if step.Raw != "" {
-		if err := c.write(step.Raw, step.Drip); err != nil {
-			return err
-		}
-	}
-	if step.Reply != "" {
-		if err := c.sendSlowly(step.Reply, step.Drip); err != nil {
-			return err
-		}
-	}
-	if step.Drop {
-		return errGone
-	}
-	return nil
-}
-
-// stallReading leaves the window to fill up.
-func (c *session) stallReading() error {
-	c.s.update(func() { c.s.stalled[Body]++ })
-	defer c.s.update(func() { c.s.stalled[Body]-- })
-	select {
-	case <-c.s.released:
-		return nil
-	case <-c.s.closed:
-		return errGone
-	}
 }
