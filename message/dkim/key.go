@@ -32,8 +32,9 @@ const (
 //
 // Printing or logging a Key, or anything that contains one, shows its kind and no more.
 type Key struct {
-	// Behind a pointer, because fmt prints the octets of an unexported field of a caller's struct without asking Format.
-	secret *secret
+	// A function and no pointer: fmt asks no Format of what stands in an unexported field, and follows a pointer there when the
+	// verb does not fit it. A function it cannot look into.
+	reveal func() *secret
 }
 
 // secret holds exactly one of the two.
@@ -60,25 +61,27 @@ func GenerateEd25519() (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("generating an Ed25519 key: %w", err)
 	}
-	return Key{&secret{ed25519: priv}}, nil
+	return newKey(&secret{ed25519: priv}), nil
 }
+
+func newKey(s *secret) Key { return Key{reveal: func() *secret { return s }} }
 
 func newRSA(priv *rsa.PrivateKey) (Key, error) {
 	if bits := priv.N.BitLen(); bits < MinRSABits || bits > MaxRSABits {
 		return Key{}, fmt.Errorf("%w: got %d", ErrKeySize, bits)
 	}
-	return Key{&secret{rsa: priv}}, nil
+	return newKey(&secret{rsa: priv}), nil
 }
 
 // IsZero reports whether k holds no key.
-func (k Key) IsZero() bool { return k.secret == nil }
+func (k Key) IsZero() bool { return k.reveal == nil }
 
 // Type returns the kind of the key, "" for the zero Key.
 func (k Key) Type() Type {
 	switch {
 	case k.IsZero():
 		return ""
-	case k.secret.rsa != nil:
+	case k.reveal().rsa != nil:
 		return RSA
 	}
 	return Ed25519
@@ -88,7 +91,7 @@ func (k Key) Type() Type {
 func (k Key) String() string {
 	switch k.Type() {
 	case RSA:
-		return fmt.Sprintf("rsa-%d [redacted]", k.secret.rsa.N.BitLen())
+		return fmt.Sprintf("rsa-%d [redacted]", k.reveal().rsa.N.BitLen())
 	case Ed25519:
 		return "ed25519 [redacted]"
 	}

@@ -55,7 +55,7 @@ func parsePKCS8(der []byte) (Key, error) {
 	case *rsa.PrivateKey:
 		return newRSA(priv)
 	case ed25519.PrivateKey:
-		return Key{&secret{ed25519: priv}}, nil
+		return newKey(&secret{ed25519: priv}), nil
 	}
 	return Key{}, ErrKeyType
 }
@@ -66,9 +66,9 @@ func (k Key) MarshalPEM() ([]byte, error) {
 	if k.IsZero() {
 		return nil, fmt.Errorf("%w: no key", ErrSigner)
 	}
-	var priv any = k.secret.ed25519
-	if k.secret.rsa != nil {
-		priv = k.secret.rsa
+	var priv any = k.reveal().ed25519
+	if k.reveal().rsa != nil {
+		priv = k.reveal().rsa
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(priv)
 	if err != nil {

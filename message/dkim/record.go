@@ -21,7 +21,7 @@ type Record struct {
 	Testing bool
 	// Hashes and Services are the lists of h= and s=; nil means that the record allows all.
 	Hashes, Services []string
-	// Notes is the text of n=, meant for people. It comes from outside and is printable ASCII.
+	// Notes is the text of n=, meant for people. It comes from outside and is one line of printable ASCII.
 	Notes string
 
 	public interface{ Equal(crypto.PublicKey) bool } // nil if Revoked
@@ -32,14 +32,14 @@ type Record struct {
 func (k Key) Record() string {
 	switch k.Type() {
 	case RSA:
-		der, err := x509.MarshalPKIXPublicKey(k.secret.rsa.Public())
+		der, err := x509.MarshalPKIXPublicKey(k.reveal().rsa.Public())
 		if err != nil {
 			panic(err) // a modulus and an exponent can always be encoded
 		}
 		return "v=DKIM1; k=rsa; p=" + base64.StdEncoding.EncodeToString(der)
 	case Ed25519:
 		// The 32 octets themselves, not SubjectPublicKeyInfo (RFC 8463 section 4.2).
-		return "v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(k.secret.ed25519.Public().(ed25519.PublicKey))
+		return "v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(k.reveal().ed25519.Public().(ed25519.PublicKey))
 	}
 	return "v=DKIM1; p="
 }
@@ -55,18 +55,18 @@ func (k Key) Matches(r Record) error {
 	case r.Type != k.Type() || r.public == nil || !r.public.Equal(k.public()):
 		return ErrOtherKey
 	case r.Hashes != nil && !slices.Contains(r.Hashes, "sha256"):
-		return fmt.Errorf("%w: h=%s", ErrRestricted, strings.Join(r.Hashes, ":"))
+		return fmt.Errorf("%w: h=%q", ErrRestricted, strings.Join(r.Hashes, ":"))
 	case r.Services != nil && !slices.Contains(r.Services, "email") && !slices.Contains(r.Services, "*"):
-		return fmt.Errorf("%w: s=%s", ErrRestricted, strings.Join(r.Services, ":"))
+		return fmt.Errorf("%w: s=%q", ErrRestricted, strings.Join(r.Services, ":"))
 	}
 	return nil
 }
 
 func (k Key) public() crypto.PublicKey {
-	if k.secret.rsa != nil {
-		return k.secret.rsa.Public()
+	if k.reveal().rsa != nil {
+		return k.reveal().rsa.Public()
 	}
-	return k.secret.ed25519.Public()
+	return k.reveal().ed25519.Public()
 }
 
 // ParseRecord reads the value of a TXT record, its strings joined without anything between them. It is strict, because a
@@ -82,7 +82,7 @@ func ParseRecord(txt string) (Record, error) {
 			return Record{}, fmt.Errorf("%w: v= is not DKIM1 or not first", ErrRecord)
 		}
 	}
-	r := Record{Type: RSA, Notes: tags.get("n")}
+	r := Record{Type: RSA, Notes: strings.Join(strings.Fields(tags.get("n")), " ")}
 	if k, ok := tags.find("k"); ok {
 		r.Type = Type(k)
 	}
@@ -93,13 +93,16 @@ func ParseRecord(txt string) (Record, error) {
 		return Record{}, fmt.Errorf("%w: no p=", ErrRecord)
 	}
 	r.Revoked = p == ""
-	return r, r.parsePublic(p)
+	if err := r.parsePublic(p); err != nil {
+		return Record{}, err
+	}
+	return r, nil
 }
 
 // parsePublic reads p=, which may contain white space anywhere.
 func (r *Record) parsePublic(p string) error {
 	if r.Type != RSA && r.Type != Ed25519 {
-		return fmt.Errorf("%w: k=%s is unknown", ErrRecord, r.Type)
+		return fmt.Errorf("%w: k=%q is unknown", ErrRecord, r.Type)
 	}
 	if r.Revoked {
 		return nil

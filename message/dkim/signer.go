@@ -85,7 +85,7 @@ func (s *Signer) appendSignature(dst []byte, fields []field, body [sha256.Size]b
 	}
 	w := s.write(names, body, now)
 	digest := headerHash(signed, field{name: []byte(signatureField), value: w.buf[len(signatureField)+1:]})
-	sig, err := s.Key.secret.sign(digest)
+	sig, err := s.Key.reveal().sign(digest)
 	if err != nil {
 		return nil, fmt.Errorf("%w: key of %s: %w", ErrSigner, RecordName(s.Selector, s.Domain), err)
 	}
