@@ -54,6 +54,9 @@ server to be stopped.`,
 		if *rebuild {
 			return a.local(func(cmd *cobra.Command, _ []string) error { return a.rebuild(cmd) })(cmd, args)
 		}
+		if done, err := a.checkBeforeFirstStart(cmd); done {
+			return err
+		}
 		return a.admin(func(ctx context.Context, a *admin, _ []string) error { return checkStore(ctx, a, *full) })(cmd, args)
 	}
 	return cmd
@@ -71,6 +74,27 @@ func found(check string, err error, detail string) finding {
 		return finding{check, false, err.Error()}
 	}
 	return finding{check, true, detail}
+}
+
+// checkBeforeFirstStart checks what there is before a data directory has been
+// made: the configuration alone.
+func (a *app) checkBeforeFirstStart(cmd *cobra.Command) (done bool, err error) {
+	if a.live != nil {
+		return false, nil
+	}
+	a.began = true
+	cfg, err := a.config(cmd)
+	if err != nil {
+		return true, err
+	}
+	if _, err := os.Stat(cfg.DataDir); !errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return true, printFindings(&admin{out: a.out, json: a.json}, []finding{
+		found("configuration", nil, configDetail(cfg)),
+		found("certificate", checkCertificate(cfg), certificateDetail(cfg)),
+		found("data directory", nil, cfg.DataDir+" is not there yet; the first start makes it"),
+	})
 }
 
 func checkStore(ctx context.Context, a *admin, full bool) error {

@@ -33,7 +33,9 @@ import (
 //	                            serve.out and serve.log, its addresses to $SMTP and $SMTPS, and what
 //	                            a first start prints to $TOKEN, $ACCESS, $SECRET and $ACCOUNT
 //	stop                        SIGTERM, and the exit code must be 0
-//	stop-twice                  SIGTERM, until it has closed its listeners, and again: the process must be gone
+//	term                        SIGTERM, and wait until it has closed its listeners
+//	wait-exit                   wait until it has ended; the exit code must be 0
+//	wait-killed                 wait until it has ended by SIGTERM
 //	kill9                       SIGKILL
 //	hup                         SIGHUP
 //	wait-log TEXT               wait until serve.log has the text
@@ -43,7 +45,7 @@ import (
 //	send USER PASSWORD TO WANT [SUBJECT [HEADER...]]
 //	                            submit; the last reply must begin with WANT; a message ID in it goes to $ID
 //	open USER PASSWORD          log in and keep the connection
-//	say LINE WANT               on that connection
+//	say LINE WANT               on that connection; \n in the line is CRLF
 //	load                        submit from 8 connections until kill9
 //	wait-acknowledged           wait until the host has taken all that load got a 250 for
 //	cert NAME                   make NAME.crt and NAME.key
@@ -60,8 +62,7 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "../../testdata/script",
-		RequireExplicitExec: false,
+		Dir: "../../testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Values[stageKey{}] = &stage{}
 			env.Setenv("GORACE", noExitSleep)
@@ -70,7 +71,9 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve":             onStage((*stage).serve),
 			"stop":              onStage((*stage).stop),
-			"stop-twice":        onStage((*stage).stopTwice),
+			"term":              onStage((*stage).term),
+			"wait-exit":         onStage((*stage).waitExit),
+			"wait-killed":       onStage((*stage).waitKilled),
 			"kill9":             onStage((*stage).kill9),
 			"hup":               onStage((*stage).hup),
 			"wait-log":          onStage((*stage).waitLog),
@@ -175,12 +178,10 @@ func (s *stage) learn(ts *testscript.TestScript, out string) {
 
 func (s *stage) stop(ts *testscript.TestScript, _ []string) {
 	ts.Check(s.process.Process.Signal(syscall.SIGTERM))
-	err := s.process.Wait()
-	s.process = nil
-	ts.Check(err)
+	s.waitExit(ts, nil)
 }
 
-func (s *stage) stopTwice(ts *testscript.TestScript, _ []string) {
+func (s *stage) term(ts *testscript.TestScript, _ []string) {
 	ts.Check(s.process.Process.Signal(syscall.SIGTERM))
 	eventually(ts, "closing of the listeners", func() bool {
 		c, err := net.Dial("tcp", ts.Getenv("SMTP"))
@@ -189,12 +190,20 @@ func (s *stage) stopTwice(ts *testscript.TestScript, _ []string) {
 		}
 		return err != nil
 	})
-	ts.Check(s.process.Process.Signal(syscall.SIGTERM))
+}
+
+func (s *stage) waitExit(ts *testscript.TestScript, _ []string) {
+	err := s.process.Wait()
+	s.process = nil
+	ts.Check(err)
+}
+
+func (s *stage) waitKilled(ts *testscript.TestScript, _ []string) {
 	err := s.process.Wait()
 	s.process = nil
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
-		ts.Fatalf("second signal did not end it: %v", err)
+		ts.Fatalf("it ended otherwise: %v", err)
 	}
 }
 
@@ -303,7 +312,7 @@ func plainResponse(username, password string) string {
 
 func (s *stage) say(ts *testscript.TestScript, args []string) {
 	s.session.done = false
-	s.session.command("say", args[0], 0)
+	s.session.command("say", strings.ReplaceAll(args[0], `\n`, "\r\n"), 0)
 	ts.Check(s.session.err)
 	if !strings.HasPrefix(s.session.last.text, args[1]) {
 		ts.Fatalf("answered %q, want %q", s.session.last.text, args[1])

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mailchute/mailchute/store"
+	"github.com/mailchute/mailchute/store/local"
 )
 
 // These tests are in the package: the server is not exported.
@@ -88,5 +92,87 @@ func TestPasteLines_OfferOnlyWhatWorks(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestServer_ForgetsWhatIsOlderThanRetention(t *testing.T) {
+	cfg := demoConfig(filepath.Join(t.TempDir(), "data"))
+	log := slog.New(slog.DiscardHandler)
+	s, err := openServer(cfg, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := createStarter(t.Context(), s.files, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	old := commit(t, s.files.store, time.Now().Add(-cfg.Storage.Retention-time.Minute))
+	young := commit(t, s.files.store, time.Now().Add(-cfg.Storage.Retention+time.Hour))
+	runUntil(t, s, func(db *local.Store) bool { // captured by its stream
+		queued, _, err := db.List(t.Context(), store.Filter{Queued: true}, "", 1)
+		return err == nil && len(queued) == 0
+	})
+
+	if s, err = openServer(cfg, log); err != nil {
+		t.Fatal(err)
+	}
+	runUntil(t, s, func(db *local.Store) bool {
+		_, err := db.Record(t.Context(), old)
+		return errors.Is(err, store.ErrNotFound)
+	})
+	if s, err = openServer(cfg, log); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.files.store.Record(t.Context(), young); err != nil {
+		t.Errorf("a message within the retention time: %v", err)
+	}
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// commit stores a message of the stream outbound that was accepted at a time.
+func commit(t *testing.T, db *local.Store, at time.Time) store.ID {
+	t.Helper()
+	server, err := serverOf(db.Snapshot(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	draft, err := db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer draft.Discard()
+	if _, err := io.WriteString(draft, "Subject: old\r\n\r\nHello.\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	m := store.Message{ID: store.NewID(), Server: server.ID, Stream: "outbound", Accepted: at, From: "shop@example.com"}
+	err = draft.Commit(t.Context(), m, []store.Delivery{{
+		ID: store.DeliveryID{Message: m.ID}, Server: server.ID, Stream: "outbound", Destination: "capture",
+		Recipients: []store.Recipient{{Address: "someone@example.org", State: store.Queued}},
+		Due:        at, Expires: at.Add(24 * time.Hour),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.ID
+}
+
+// runUntil runs a server until what it should do is done.
+func runUntil(t *testing.T, s *server, done func(*local.Store) bool) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.run(ctx) }()
+	deadline := time.Now().Add(patience)
+	for !done(s.files.store) && time.Now().Before(deadline) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	ok := done(s.files.store)
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if !ok {
+		t.Fatalf("it did not come about within %v", patience)
 	}
 }
