@@ -39,6 +39,11 @@ type Submitter interface {
 	Submit(ctx context.Context, e intake.Envelope, content io.Reader) (store.ID, error)
 }
 
+var (
+	_ Authenticator = (*auth.Verifier)(nil)
+	_ Submitter     = (*intake.Intake)(nil)
+)
+
 // hardStop is how long connections get to say goodbye after the grace time.
 const hardStop = 5 * time.Second
 

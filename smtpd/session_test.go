@@ -61,7 +61,7 @@ func TestSubmission(t *testing.T) {
 			if d := cmp.Diff(want, got, ignore); d != "" {
 				t.Errorf("envelope (-want +got):\n%s", d)
 			}
-			if got.Client.String() != "127.0.0.1" || strings.HasPrefix(got.TLS, "TLS 1.3 TLS_") != strings.Contains(test.protocol, "S") && test.name != "plain" {
+			if got.Client.String() != "127.0.0.1" || strings.HasPrefix(got.TLS, "TLS 1.3 TLS_") != strings.HasSuffix(test.protocol, "SA") {
 				t.Errorf("client %v, TLS %q", got.Client, got.TLS)
 			}
 		})

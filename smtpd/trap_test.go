@@ -374,3 +374,16 @@ func TestPipelinedRepliesLeaveTogether(t *testing.T) {
 		t.Errorf("one read gave %q, %v; want %q", b[:n], err, want)
 	}
 }
+
+// TestManyChunks: the limit of commands is not one of chunks.
+func TestManyChunks(t *testing.T) {
+	opts := quick()
+	opts.MaxCommands = 20
+	r := newRig(t, opts)
+	p := r.dial()
+	p.play("S: 220 …\nLOGIN\nMAIL")
+	p.send(strings.Repeat("BDAT 3\r\na\r\n", 100) + "BDAT 0 LAST\r\n")
+	p.play(strings.Repeat("S: 250 2.0.0 chunk …\n", 100) + "S: 250 2.0.0 queued …\n")
+	p.play("MAIL\nR: " + strings.Repeat("BDAT 0\\r\\n", 30) + "\n" + strings.Repeat("S: 250 2.0.0 chunk …\n", 18) + "S: 421 4.7.0 …\nS: CLOSED")
+	r.wantQueued(strings.Repeat("a\r\n", 100))
+}

@@ -67,7 +67,7 @@ type wire struct {
 	leave  func() // gives back the connection's place in the gate
 	once   sync.Once
 
-	mu   sync.Mutex // guards stop and wait, so that no deadline outlives an interrupt
+	mu   sync.Mutex // guards stop, wait and changes of raw, so that no deadline outlives an interrupt
 	stop stopLevel
 	wait waiting
 
@@ -123,10 +123,15 @@ func (w *wire) prepare(l Listener) bool {
 			}
 			return false
 		}
-		w.raw, w.conn, w.client = c, c, addrOf(c)
-		w.log.client = w.client
+		w.proxied(c)
 	}
 	refusal := w.admission()
+	if refusal != "" && l.ImplicitTLS { // the answer costs a handshake
+		if !w.srv.gate.enterRefusal() {
+			return false
+		}
+		defer w.srv.gate.leaveRefusal()
+	}
 	if l.ImplicitTLS && !w.startTLS() {
 		return false
 	}
@@ -139,6 +144,14 @@ func (w *wire) prepare(l Listener) bool {
 		return false
 	}
 	return true
+}
+
+// proxied puts the connection behind a proxy in the place of the proxy's.
+func (w *wire) proxied(c net.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.raw, w.conn, w.client = c, c, addrOf(c)
+	w.log.client = w.client
 }
 
 // admission applies the limits of the client's network, and returns "" if it may

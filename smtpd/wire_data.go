@@ -152,6 +152,9 @@ func (c *content) startChunk(arg string) bool {
 		return false
 	}
 	c.left, c.last = size, last
+	if size > 0 {
+		c.w.commands-- // a large message has many chunks
+	}
 	return true
 }
 
