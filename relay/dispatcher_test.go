@@ -7,6 +7,7 @@ import (
 	"maps"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -275,6 +276,73 @@ func TestDispatcher_PanicsHoldTheMessage(t *testing.T) {
 		}
 		if got := q.delivery(bad); got.Attempt != 3 || got.Held.IsZero() || len(q.holds) != 1 {
 			t.Errorf("poison: attempt %d, held %v, want held after 3", got.Attempt, got.Held)
+		}
+	})
+}
+
+// TestDispatcher_PanicOutsideTheAttempt happens after the result was recorded, in code that is not ours.
+func TestDispatcher_PanicOutsideTheAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, d := newQueue(), newDirectory(t, store.Stream{ID: "outbound"})
+		tr := &fakeTransport{func(_ context.Context, j relay.Job) []relay.Result { return all(j, delivered()) }}
+		disp, _ := start(t, q, d, relay.Options{Transport: tr, Limits: relay.Limits{Total: 1}, Observer: func(relay.Outcome) { panic("observer") }})
+		for range 10 {
+			q.submit("outbound", time.Now(), "b@example.test")
+		}
+		synctest.Wait()
+		if n, s := q.unfinished(), disp.Status(); n != 0 || s.InFlight != 0 {
+			t.Errorf("%d deliveries are left, %d places taken", n, s.InFlight)
+		}
+	})
+}
+
+// TestDispatcher_ClockJump moves the wall clock by hours, as a resumed machine does.
+func TestDispatcher_ClockJump(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, d := newQueue(), newDirectory(t, store.Stream{ID: "outbound"})
+		tr := &fakeTransport{func(_ context.Context, j relay.Job) []relay.Result { return all(j, delivered()) }}
+		var jump atomic.Int64
+		now := func() time.Time { return time.Now().Add(time.Duration(jump.Load())) }
+		start(t, q, d, relay.Options{Transport: tr, Now: now})
+		later := q.submit("outbound", now().Add(3*time.Hour), "b@example.test")
+		jump.Store(int64(4 * time.Hour))
+		time.Sleep(61 * time.Second)
+		synctest.Wait()
+		if got := q.delivery(later).Recipients[0].State; got != store.Sent {
+			t.Errorf("a minute after the jump: %s, want sent", got)
+		}
+		old := q.submit("outbound", now().Add(-365*24*time.Hour), "b@example.test")
+		synctest.Wait()
+		if got := q.delivery(old).Recipients[0].State; got != store.Sent {
+			t.Errorf("mail that was never tried: %s, want sent, however old", got)
+		}
+	})
+}
+
+// TestDispatcher_ExpiresWithoutAnotherAttempt wakes a delivery at the end of its time only to give it up.
+func TestDispatcher_ExpiresWithoutAnotherAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, d := newQueue(), newDirectory(t, store.Stream{ID: "outbound"})
+		var last time.Time
+		attempts := 0
+		tr := &fakeTransport{func(_ context.Context, j relay.Job) []relay.Result {
+			if j.Message.From != "" {
+				attempts, last = attempts+1, time.Now()
+			}
+			return all(j, refused(450, "rcpt"))
+		}}
+		start(t, q, d, relay.Options{Transport: tr, Hostname: "relay.test"})
+		began := time.Now()
+		id := q.submit("outbound", began, "b@example.test")
+		time.Sleep(6 * 24 * time.Hour)
+		synctest.Wait()
+		events := q.timeline(id)
+		end := events[len(events)-2]
+		if got := q.delivery(id); got.Recipients[0].State != store.Expired || end.Kind != store.EventExpired || end.At.Sub(began) != 5*24*time.Hour {
+			t.Errorf("delivery %s, last event %+v, want expired after five days", got.Recipients[0].State, end)
+		}
+		if attempts < 30 || attempts > 45 || last.Sub(began) > 5*24*time.Hour || len(q.notices(id)) != 1 {
+			t.Errorf("%d attempts, the last after %v, %d notices", attempts, last.Sub(began), len(q.notices(id)))
 		}
 	})
 }

@@ -8,15 +8,15 @@ import (
 // PoolOptions bounds the reuse of connections. A zero field means the default.
 type PoolOptions struct {
 	Idle     time.Duration // how long an unused connection is kept; 20 seconds
-	PerHost  int           // unused connections kept to one target; 5
-	Total    int           // unused connections kept in all; 100
+	PerHost  int           // unused connections kept to one target; 50
+	Total    int           // unused connections kept in all; 200
 	Messages int           // transactions on one connection; 100
 }
 
 func (o PoolOptions) withDefaults() PoolOptions {
 	setDefault(&o.Idle, 20*time.Second)
-	setDefault(&o.PerHost, 5)
-	setDefault(&o.Total, 100)
+	setDefault(&o.PerHost, 50)
+	setDefault(&o.Total, 200)
 	setDefault(&o.Messages, 100)
 	return o
 }
