@@ -102,8 +102,10 @@ func (s *Server) Run(ctx context.Context, ls ...Listener) error {
 	go func() { served <- lib.Serve(s.hatch) }()
 	err := s.acceptAll(ctx, ls)
 	s.finish()
-	// go-smtp waits for its goroutines here; all their connections have closed.
-	return errors.Join(err, lib.Shutdown(context.Background()), <-served)
+	// All connections have closed; go-smtp waits for their goroutines. A Serve that
+	// comes only now would not know of the Shutdown, so the hatch is closed too.
+	err = errors.Join(err, lib.Shutdown(context.Background()), s.hatch.Close())
+	return errors.Join(err, <-served)
 }
 
 // library returns go-smtp with everything that the wire does for it switched
