@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -193,11 +192,23 @@ func TestKeyIsNeverPrinted(t *testing.T) {
 		}
 		_ = h.private
 	}
-	var got []string
-	for _, key := range []Key{{}, testKeys()[RSA], testKeys()[Ed25519]} {
-		got = append(got, key.String())
-	}
-	if want := []string{"no key", "rsa-2048 [redacted]", "ed25519 [redacted]"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+}
+
+func TestKeySaysItsKind(t *testing.T) {
+	for key, want := range map[*Key]string{
+		{}:                       "no key",
+		new(testKeys()[RSA]):     "rsa-2048 [redacted]",
+		new(testKeys()[Ed25519]): "ed25519 [redacted]",
+	} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+			if got := fmt.Sprintf(verb, *key); got != want {
+				t.Errorf("%s: got %q, want %q", verb, got, want)
+			}
+		}
+		var out bytes.Buffer
+		slog.New(slog.NewJSONHandler(&out, nil)).Info("", "key", *key)
+		if !strings.Contains(out.String(), `"key":"`+want+`"`) {
+			t.Errorf("logged as %s, want %q", out.String(), want)
+		}
 	}
 }

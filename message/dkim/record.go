@@ -52,7 +52,7 @@ func (k Key) Matches(r Record) error {
 		return fmt.Errorf("%w: no key", ErrSigner)
 	case r.Revoked:
 		return ErrRevoked
-	case r.Type != k.Type() || r.public == nil || !r.public.Equal(k.public()):
+	case r.public == nil || !r.public.Equal(k.public()):
 		return ErrOtherKey
 	case r.Hashes != nil && !slices.Contains(r.Hashes, "sha256"):
 		return fmt.Errorf("%w: h=%q", ErrRestricted, strings.Join(r.Hashes, ":"))
