@@ -1,7 +1,11 @@
 package smtpd
 
 import (
+	"fmt"
+	"io"
+	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -103,4 +107,87 @@ func TestEHLO(t *testing.T) {
 			c.play("C: HELO x\nS: 250 mail.test")
 		})
 	}
+}
+
+// bigMessage is several megabytes of lines of all lengths, many with dots.
+func bigMessage() string {
+	var b strings.Builder
+	b.WriteString("From: a@example.org\r\n\r\n")
+	random := rand.New(rand.NewPCG(1, 2))
+	for b.Len() < 4<<20 {
+		b.WriteString(strings.Repeat(".", random.IntN(3)) + long(random.IntN(900)) + "\r\n")
+	}
+	return b.String()
+}
+
+// TestLargeMessage: what comes out of DATA and of BDAT is what went in, over
+// many buffers and TLS records.
+func TestLargeMessage(t *testing.T) {
+	want := bigMessage()
+	stuffed := strings.ReplaceAll(want, "\r\n.", "\r\n..")
+	for _, way := range []string{"DATA", "BDAT"} {
+		t.Run(way, func(t *testing.T) {
+			r := newRig(t, quick())
+			p := r.dialTLS()
+			p.play("S: 220 …\nLOGIN\nMAIL")
+			if way == "DATA" {
+				p.play("C: DATA\nS: 354 …")
+				p.send(stuffed + ".\r\n")
+			} else {
+				for rest := want; rest != ""; {
+					n := min(len(rest), 70001)
+					p.send(fmt.Sprintf("BDAT %d\r\n%s", n, rest[:n]))
+					p.want("250 2.0.0 chunk taken")
+					rest = rest[n:]
+				}
+				p.send("BDAT 0 LAST\r\n")
+			}
+			p.play("S: 250 2.0.0 queued as …\nC: QUIT\nS: 221 …\nS: CLOSED")
+			if got := r.in.queued(); len(got) != 1 || got[0].body != want {
+				t.Errorf("%d messages, not the one that was sent", len(got))
+			}
+		})
+	}
+}
+
+// TestManyClients: sessions side by side, each with pipelined messages, while
+// others hang up in the middle.
+func TestManyClients(t *testing.T) {
+	const clients, each = 16, 20
+	r := newRig(t, quick())
+	var wg sync.WaitGroup
+	for i := range clients {
+		wg.Go(func() {
+			p := r.dial()
+			ok := p.reply() != "" && login(p)
+			for range each {
+				io.WriteString(p.conn, "MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n"+fmt.Sprintf("From: %d\r\n\r\nx\r\n.\r\n", i))
+				for _, code := range []string{"250", "250", "354", "250"} {
+					ok = ok && strings.HasPrefix(p.reply(), code)
+				}
+			}
+			if !ok {
+				t.Errorf("client %d: unexpected reply", i)
+			}
+		})
+		wg.Go(func() {
+			p := r.dial()
+			p.reply()
+			login(p)
+			io.WriteString(p.conn, "MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nDATA\r\nhalf")
+			p.conn.Close()
+		})
+	}
+	wg.Wait()
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(r.in.queued()); got != clients*each {
+		t.Errorf("%d messages queued, want %d", got, clients*each)
+	}
+}
+
+func login(p *peer) bool {
+	io.WriteString(p.conn, "EHLO x\r\nAUTH PLAIN "+plainIR(testUser, testSecret)+"\r\n")
+	return strings.HasPrefix(p.reply(), "250") && strings.HasPrefix(p.reply(), "235")
 }

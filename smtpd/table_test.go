@@ -228,6 +228,8 @@ func contentRows() []row {
 			"R: " + strings.Repeat(long(98)+"\\r\\n", 10) + ".\\r\\n\nS: 250 2.0.0 …\n"},
 		{id: "S34", what: "content far too large", opts: func(o *Options) { o.MaxMessageBytes = 1000 }, script: "LOGIN\nMAIL\n" + data +
 			"R: " + strings.Repeat(long(98)+"\\r\\n", 100) + "\nS: 552 5.3.4 …\nS: CLOSED"},
+		{id: "S34", what: "content too large and then silence", opts: func(o *Options) { o.MaxMessageBytes, o.RateWindow = 1000, 50*time.Millisecond }, script: "LOGIN\nMAIL\n" + data +
+			"R: " + strings.Repeat(long(98)+"\\r\\n", 11) + "\nS: 552 5.3.4 …\nS: CLOSED"},
 		{id: "S35", what: "smuggling", run: smuggling},
 		{id: "S36", what: "bare LF normalised", script: "LOGIN\nMAIL\n" + data + "R: a\\nb\\r\\n.\\r\\n\nS: 250 2.0.0 …\n" + alive, queued: 1},
 		{id: "S36", what: "bare LF refused by the stream", script: refusedBy(intake.KindBareLF, "550 5.5.2 why") + alive},

@@ -199,14 +199,11 @@ func (w *wire) receive() reply {
 	if err == nil {
 		return w.taken(c, id)
 	}
-	drained := c.drain()
 	r := replyFor(err)
-	if c.lost != "" {
+	if c.lost != "" { // else the verdict stands, however the rest of the message comes
 		r = c.lost
 	}
-	if !drained {
-		w.hangup = true
-	}
+	w.hangup = !c.drain() || w.hangup
 	w.log.messageRefused(&e, r, err)
 	return r
 }
