@@ -80,11 +80,16 @@ func (n *network) sortHosts(records []MX) []string {
 	var hosts []string
 	for _, r := range records {
 		host := strings.ToLower(strings.TrimSuffix(r.Host, "."))
-		if host != "" && !slices.Contains(hosts, host) && len(hosts) < maxMX {
+		if hostName(host) && !slices.Contains(hosts, host) && len(hosts) < maxMX {
 			hosts = append(hosts, host)
 		}
 	}
 	return hosts
+}
+
+// hostName tells whether a name from DNS can be one of a host. It is shown to people and written into the store, so anything else is no use.
+func hostName(s string) bool {
+	return s != "" && len(s) <= 255 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
 }
 
 // hostTargets yields the addresses of one host and tells whether to go on. implicit says that the host is the domain itself.

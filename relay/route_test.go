@@ -65,6 +65,10 @@ func TestMX_Routes(t *testing.T) {
 				w.host(fmt.Sprintf("h%d.test", i), i+1, nil)
 			}
 		}},
+		{name: "MX with a name that is none", want: "temporary 0 dns no mail host left", build: func(w *world, mx *testmx.Server) {
+			w.mail("example.test", 10, "a\x1b[31m.test")
+			w.host("a\x1b[31m.test", 1, mx)
+		}},
 		{name: "no MX means the domain itself", want: "delivered 250 dot", dials: "127.0.0.1:25", build: func(w *world, mx *testmx.Server) { w.host("example.test", 1, mx) }},
 		{name: "MX forbids the domain itself", want: "temporary 0 dns has no address", build: func(w *world, mx *testmx.Server) {
 			w.mail("example.test", 10, "a.test")

@@ -69,32 +69,47 @@ type Host struct {
 }
 
 // LookupHost returns the addresses of a host. Beside ErrNoDomain and ErrNoRecords the Host is valid but for its Addrs; any other error is a
-// TemporaryError. It fails as soon as one address family cannot be asked for: an attacker who suppresses the signed answer must not get us to use
-// the other (RFC 7672 2.2.2).
+// TemporaryError. Where one address family cannot be asked for, the addresses of the other are enough: their own answer tells whether the name is
+// signed, so suppressing half of them gains an attacker nothing.
 func (r *Resolver) LookupHost(ctx context.Context, host string) (Host, error) {
-	six, err := r.lookup(ctx, host, dns.TypeAAAA)
+	six, err6 := r.lookup(ctx, host, dns.TypeAAAA)
+	four, err4 := r.lookup(ctx, host, dns.TypeA)
+	both, err := merge(six, err6, four, err4)
 	if err != nil {
 		return Host{}, err
 	}
-	four, err := r.lookup(ctx, host, dns.TypeA)
-	if err != nil {
-		return Host{}, err
-	}
-	h := Host{Name: plain(dns.CanonicalName(host)), Canonical: plain(six.name), Authentic: six.authentic && four.authentic && six.name == four.name}
-	for _, rr := range append(six.rrs, four.rrs...) {
+	h := Host{Name: plain(dns.CanonicalName(host)), Canonical: plain(both.name), Authentic: both.authentic}
+	for _, rr := range both.rrs {
 		if addr, ok := address(rr); ok {
 			h.Addrs = append(h.Addrs, addr)
 		}
 	}
-	if !h.Authentic && six.aliased && r.opts.Trusted {
+	if !h.Authentic && both.aliased && r.opts.Trusted {
 		alias, err := r.ask(ctx, dns.CanonicalName(host), dns.TypeCNAME)
 		if err != nil {
 			return Host{}, err
 		}
 		h.AliasAuthentic = alias.AuthenticatedData && len(alias.Answer) > 0
 	}
-	six.exists = six.exists || four.exists
-	return h, six.absence(host, len(h.Addrs))
+	return h, both.absence(host, len(h.Addrs))
+}
+
+// merge makes one answer of those for both address families.
+func merge(six answer, err6 error, four answer, err4 error) (answer, error) {
+	switch {
+	case err6 == nil && err4 == nil:
+		six.authentic = six.authentic && four.authentic && six.name == four.name
+		six.rrs = append(six.rrs, four.rrs...)
+		six.exists = six.exists || four.exists
+		return six, nil
+	case err6 == nil && len(six.rrs) > 0:
+		return six, nil
+	case err4 == nil && len(four.rrs) > 0:
+		return four, nil
+	case err4 != nil:
+		return answer{}, err4
+	}
+	return answer{}, err6
 }
 
 // LookupTXT returns the TXT records of a name, each with its strings joined. ErrNoDomain and ErrNoRecords tell their absence; any other error is a

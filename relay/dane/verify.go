@@ -110,8 +110,11 @@ func (t TLSA) anchors(chain []*x509.Certificate) (*x509.CertPool, bool) {
 	return roots, found
 }
 
-// signed tells whether the key in the record made the signature of c.
+// signed tells whether the key in the record made the signature of c. CheckSignature would take SHA-1, which can be forged.
 func (t TLSA) signed(c *x509.Certificate) bool {
+	if c.SignatureAlgorithm == x509.SHA1WithRSA || c.SignatureAlgorithm == x509.ECDSAWithSHA1 {
+		return false
+	}
 	key, err := x509.ParsePKIXPublicKey(t.Data)
 	if err != nil {
 		return false
