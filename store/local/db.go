@@ -24,7 +24,7 @@ var ErrFaulted = errors.New("the engine stopped after a fault and must be opened
 // stop all writing after a commit whose outcome is not known.
 type viewDB struct {
 	bolt  *bbolt.DB
-	fault func() error // Options.commitFault
+	fault func(after bool) error // Options.commitFault
 
 	mu     sync.Mutex
 	cause  error
@@ -34,14 +34,12 @@ type viewDB struct {
 // openDB opens an existing file. The caller has checked its pages.
 func openDB(path string, opts Options) (*viewDB, error) {
 	v := &viewDB{faults: make(chan error, 1), fault: opts.commitFault}
-	err := guarded("opening "+dbName, func() (err error) {
-		v.bolt, err = bbolt.Open(path, 0o600, &bbolt.Options{
-			Timeout:         opts.LockTimeout,
-			FreelistType:    bbolt.FreelistMapType,
-			NoFreelistSync:  true,
-			InitialMmapSize: int(opts.InitialMmapSize),
-		})
-		return err
+	var err error
+	v.bolt, err = openBolt(path, bbolt.Options{
+		Timeout:         opts.LockTimeout,
+		FreelistType:    bbolt.FreelistMapType,
+		NoFreelistSync:  true,
+		InitialMmapSize: int(opts.InitialMmapSize),
 	})
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, ErrLocked
@@ -50,6 +48,25 @@ func openDB(path string, opts Options) (*viewDB, error) {
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
 	return v, nil
+}
+
+// openBolt is bbolt.Open that survives its panics. A panic leaves the file
+// open and locked, so it is closed here: the caller may want to try the file
+// in another way.
+func openBolt(path string, opts bbolt.Options) (db *bbolt.DB, err error) {
+	var file *os.File
+	opts.OpenFile = func(name string, flag int, perm os.FileMode) (f *os.File, err error) {
+		file, err = os.OpenFile(name, flag, perm)
+		return file, err
+	}
+	err = guarded("opening "+dbName, func() (err error) {
+		db, err = bbolt.Open(path, 0o600, &opts)
+		return err
+	})
+	if err != nil && file != nil {
+		_ = file.Close() // closed already unless bbolt panicked
+	}
+	return db, err
 }
 
 // guarded runs fn, and ends a panic or a fault in mapped memory as an error
@@ -92,11 +109,11 @@ func (v *viewDB) write(fn func(*bbolt.Tx) error) error {
 				return err
 			}
 			ran = true
-			return nil
+			return v.inject(false)
 		})
 	})
-	if err == nil && v.fault != nil {
-		err = v.fault()
+	if err == nil {
+		err = v.inject(true)
 	}
 	switch {
 	case err == nil:
@@ -111,6 +128,14 @@ func (v *viewDB) write(fn func(*bbolt.Tx) error) error {
 		return fmt.Errorf("writing %s: %v: %w", dbName, err, store.ErrFull)
 	}
 	return v.poison(err)
+}
+
+// inject fails a commit in tests.
+func (v *viewDB) inject(after bool) error {
+	if v.fault == nil {
+		return nil
+	}
+	return v.fault(after)
 }
 
 // poison is one-way: only a new process, which reads the file afresh, can tell

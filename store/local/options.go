@@ -34,8 +34,8 @@ type Options struct {
 
 	// space replaces the measurement of free space in tests.
 	space func(dir string) (free, total int64, err error)
-	// commitFault fails bbolt commits in tests, before or after the fact.
-	commitFault func() error
+	// commitFault fails bbolt commits in tests, before or after they took effect.
+	commitFault func(after bool) error
 }
 
 func (o Options) withDefaults() Options {

@@ -20,6 +20,9 @@ const (
 	pageElementSize = 16
 	pageBranch      = 0x01
 	pageLeaf        = 0x02
+	pageFreelist    = 0x10
+	pageNone        = 1<<64 - 1 // where the file has no list of free pages
+	manyFree        = 0xFFFF    // the first element is the count
 	metaSize        = 64
 	metaMagic       = 0xED0CDAED
 	metaVersion     = 2
@@ -50,7 +53,10 @@ func checkPages(path string) error {
 		return err
 	}
 	w.seen = make([]uint64, min(w.high, uint64(w.size)/uint64(w.pageSize)+1)/64+1)
-	return w.page(w.root, 0)
+	if err := w.page(w.root, 0); err != nil || w.freelist == pageNone {
+		return err
+	}
+	return w.free(w.freelist)
 }
 
 // pageWalk is one pass over a bbolt file.
@@ -60,6 +66,7 @@ type pageWalk struct {
 	pageSize int
 	root     uint64
 	high     uint64 // the first page never used
+	freelist uint64
 	seen     []uint64
 	txid     uint64
 }
@@ -99,7 +106,7 @@ func (w *pageWalk) readMeta(off int64) bool {
 	}
 	if txid := pageOrder.Uint64(m[48:]); w.pageSize == 0 || txid > w.txid {
 		w.txid, w.pageSize = txid, int(size)
-		w.root, w.high = pageOrder.Uint64(m[16:]), pageOrder.Uint64(m[40:])
+		w.root, w.freelist, w.high = pageOrder.Uint64(m[16:]), pageOrder.Uint64(m[32:]), pageOrder.Uint64(m[40:])
 	}
 	return true
 }
@@ -147,6 +154,42 @@ func (w *pageWalk) read(id uint64) ([]byte, error) {
 		return nil, damagedPage(id, "cannot be read: %v", err)
 	}
 	return b, nil
+}
+
+// free checks the list of free pages after all others have been seen: one that
+// is in use and listed as free would be overwritten.
+func (w *pageWalk) free(id uint64) error {
+	if id < 2 || id >= w.high {
+		return damagedPage(id, "lies outside the file's %d pages", w.high)
+	}
+	b, err := w.read(id)
+	if err != nil {
+		return err
+	}
+	if flags := pageOrder.Uint16(b[8:]); flags != pageFreelist {
+		return damagedPage(id, "has kind %#x and should be the list of free pages", flags)
+	}
+	ids, count := b[pageHeaderSize:], uint64(pageOrder.Uint16(b[10:]))
+	if count == manyFree {
+		count, ids = pageOrder.Uint64(ids), ids[8:]
+	}
+	if count > uint64(len(ids)/8) {
+		return damagedPage(id, "says that it lists %d free pages", count)
+	}
+	for i := range count {
+		free := pageOrder.Uint64(ids[8*i:])
+		if free < 2 || free >= w.high {
+			return damagedPage(id, "lists page %d as free, which is not in the file", free)
+		}
+		if free/64 >= uint64(len(w.seen)) {
+			continue // behind the end of a file that was cut there: not in use
+		}
+		if w.seen[free/64]&(1<<(free%64)) != 0 {
+			return damagedPage(id, "lists page %d as free, which is used or listed twice", free)
+		}
+		w.seen[free/64] |= 1 << (free % 64)
+	}
+	return nil
 }
 
 // content checks the elements of a branch or leaf page, or of a bucket that

@@ -81,11 +81,7 @@ func (r *Rebuilt) directory(path string, opts Options) (map[string][]byte, error
 		r.Lost = append(r.Lost, "the directory: "+dbName+" is gone; accounts, servers, streams and tokens must be made again or restored from a backup")
 		return records, nil
 	}
-	var db *bbolt.DB
-	err := guarded("opening "+dbName, func() (err error) {
-		db, err = bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: opts.LockTimeout})
-		return err
-	})
+	db, err := openBolt(path, bbolt.Options{ReadOnly: true, Timeout: opts.LockTimeout})
 	if err == nil {
 		err = guarded("reading the directory", func() error {
 			return db.View(func(tx *bbolt.Tx) error { return readRaw(tx, records) })

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"flag"
 	"os"
 	"slices"
 	"strings"
@@ -22,8 +23,17 @@ type model struct {
 	ids  []store.ID // in the order of acceptance, also those forgotten
 }
 
+// histories is how many random histories are tried where the flag
+// -rapid.checks does not say.
+const histories = "40"
+
 // runModel compares the engine with the model over random histories.
 func runModel(t *testing.T, open Open) {
+	if f := flag.Lookup("rapid.checks"); f != nil && f.Value.String() == f.DefValue {
+		if err := f.Value.Set(histories); err != nil {
+			t.Fatal(err)
+		}
+	}
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp(t.TempDir(), "model")
 		if err != nil {

@@ -1,0 +1,285 @@
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mailchute/mailchute/store"
+	"github.com/mailchute/mailchute/store/journal"
+)
+
+// These are in the package itself because they write a view without a journal
+// and measure the codec.
+
+func sampleMessage(id store.ID, destination string) (store.Message, []store.Delivery) {
+	now := time.Now()
+	m := store.Message{
+		ID: id, Server: 1, Stream: "outbound", Accepted: now, From: "bounce@app.example.com",
+		Header: store.Display{
+			Subject: "Your order 4711 has been shipped", From: "Shop <shop@app.example.com>",
+			To: []string{"Jane Doe <jane.doe@example.org>"}, MessageID: "4711.0815@app.example.com",
+		},
+		Tag: "shipping", Metadata: map[string]string{"order": "4711"}, Credential: "server-token 3", Protocol: "ESMTPSA",
+	}
+	d := store.Delivery{
+		Destination: destination, Due: now, Expires: now.Add(48 * time.Hour),
+		Recipients: []store.Recipient{{Address: "jane.doe@example.org", State: store.Queued}},
+	}
+	return m, []store.Delivery{d}
+}
+
+// BenchmarkCodec defends the choice of the encoding: the accept record of an
+// ordinary message, written and read, against JSON.
+func BenchmarkCodec(b *testing.B) {
+	m, ds := sampleMessage(store.NewID(), "example.org")
+	s := newState(m, ds, nil)
+	ref := journal.Ref{Segment: 1, Offset: 4096}
+	b.Run("binary", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			rec := encodeAccepted(s)
+			ref.Length = int64(len(rec))
+			if _, err := decodeRecordAt(typeAccept, rec, ref); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(ref.Length), "bytes")
+	})
+	b.Run("json", func(b *testing.B) {
+		b.ReportAllocs()
+		var n int
+		for b.Loop() {
+			rec, err := json.Marshal(s.record())
+			var r store.Record
+			if err == nil {
+				err = json.Unmarshal(rec, &r)
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+			n = len(rec)
+		}
+		b.ReportMetric(float64(n), "bytes")
+	})
+}
+
+func benchStore(b *testing.B) *Store {
+	b.Helper()
+	s, err := Open(b.TempDir(), Options{MinFree: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return s
+}
+
+// spread runs b.N calls from a number of goroutines.
+func spread(b *testing.B, writers int, fn func() error) {
+	b.Helper()
+	b.ResetTimer()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			for next.Add(1) <= int64(b.N) {
+				if err := fn(); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+}
+
+func acceptOne(s *Store, body []byte) (store.ID, error) {
+	ctx := context.Background()
+	m, ds := sampleMessage(store.NewID(), "example.org")
+	d, err := s.Begin(ctx)
+	if err != nil {
+		return m.ID, err
+	}
+	defer d.Discard()
+	if _, err := d.Write(body); err != nil {
+		return m.ID, err
+	}
+	return m.ID, d.Commit(ctx, m, ds)
+}
+
+func deliverOne(s *Store, id store.ID) error {
+	now := time.Now()
+	c, err := s.Claim(context.Background(), store.DeliveryID{Message: id}, 0, now, now.Add(time.Minute))
+	if err != nil {
+		return err
+	}
+	r := &c.Delivery.Recipients[0]
+	r.State, r.Last = store.Sent, store.Reply{Code: 250, Text: "2.0.0 queued as 4XyZ", Host: "mx.example.org", Command: "dot", At: now}
+	return s.Resolve(context.Background(), store.Resolution{Delivery: c.Delivery, Events: []store.Event{
+		{At: now, Kind: store.EventSent, Attempt: 1, Recipient: r.Address, Reply: r.Last, Detail: "TLS 1.3"},
+	}})
+}
+
+// BenchmarkAccept defends the journal: durable messages of 4 KiB a second.
+func BenchmarkAccept(b *testing.B) {
+	for _, writers := range []int{1, 10, 100} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			s, body := benchStore(b), make([]byte, 4096)
+			spread(b, writers, func() error { _, err := acceptOne(s, body); return err })
+		})
+	}
+}
+
+// BenchmarkClaimResolve measures the two durable steps of a delivery.
+func BenchmarkClaimResolve(b *testing.B) {
+	for _, workers := range []int{1, 10, 100} {
+		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
+			s := benchStore(b)
+			ids := make(chan store.ID, b.N)
+			var wg sync.WaitGroup
+			for i := range 100 {
+				wg.Go(func() {
+					for n := i; n < b.N; n += 100 {
+						id, err := acceptOne(s, nil)
+						if err != nil {
+							b.Error(err)
+						}
+						ids <- id
+					}
+				})
+			}
+			wg.Wait()
+			spread(b, workers, func() error { return deliverOne(s, <-ids) })
+		})
+	}
+}
+
+// BenchmarkCycle measures a message's whole life: accept, claim, resolve.
+func BenchmarkCycle(b *testing.B) {
+	for _, workers := range []int{1, 10, 100} {
+		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
+			s, body := benchStore(b), make([]byte, 4096)
+			spread(b, workers, func() error {
+				id, err := acceptOne(s, body)
+				if err != nil {
+					return err
+				}
+				return deliverOne(s, id)
+			})
+		})
+	}
+}
+
+const million = 1_000_000
+
+// BenchmarkStartMillion defends the start-up goal: with 1,000,000 queued
+// deliveries, Open and the tickets of all of them in under 10 s and 600 MB of
+// resident memory. Run it with -benchtime=1x.
+func BenchmarkStartMillion(b *testing.B) {
+	dir := b.TempDir()
+	if err := writeQueue(dir, million); err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	for range b.N {
+		debug.FreeOSMemory()
+		_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // begins a new peak
+		began := time.Now()
+		s, err := Open(dir, Options{MinFree: -1})
+		if err != nil {
+			b.Fatal(err)
+		}
+		opened := time.Now()
+		tickets := firstTickets(b, s, million)
+		seen := time.Now()
+		b.ReportMetric(opened.Sub(began).Seconds(), "s/open")
+		b.ReportMetric(seen.Sub(opened).Seconds(), "s/tickets")
+		for _, field := range []string{"VmHWM", "VmRSS", "RssAnon"} {
+			b.ReportMetric(resident(b, field), "MB-"+field)
+		}
+		if len(tickets) != million {
+			b.Errorf("%d tickets", len(tickets))
+		}
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+	}
+}
+
+// firstTickets collects n tickets, as a dispatcher would keep them.
+func firstTickets(b *testing.B, s *Store, n int) []store.Ticket {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	all := make([]store.Ticket, 0, n)
+	err := s.Watch(ctx, func(ts []store.Ticket) {
+		if all = append(all, ts...); len(all) >= n {
+			cancel()
+		}
+	})
+	if err != nil && ctx.Err() == nil {
+		b.Fatal(err)
+	}
+	return all
+}
+
+// resident reads a line of /proc/self/status in megabytes.
+func resident(b *testing.B, field string) float64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Skip("no /proc")
+	}
+	m := regexp.MustCompile(field + `:\s+(\d+) kB`).FindSubmatch(status)
+	if m == nil {
+		b.Fatalf("no %s", field)
+	}
+	kb, err := strconv.ParseFloat(string(m[1]), 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return kb / 1000
+}
+
+// writeQueue makes a view of n queued messages whose journal is gone, to 1,000
+// destinations in 20 streams.
+func writeQueue(dir string, n int) error {
+	opts := Options{}.withDefaults()
+	if err := createDB(filepath.Join(dir, dbName), opts, nil); err != nil {
+		return err
+	}
+	db, err := openDB(filepath.Join(dir, dbName), opts)
+	if err != nil {
+		return err
+	}
+	const step = 20_000
+	for done := 0; done < n; done += step {
+		bt := batch{entries: make(map[store.ID]entry, step)}
+		for i := done; i < done+step; i++ {
+			m, ds := sampleMessage(store.NewID(), fmt.Sprintf("destination-%d.example.org", i%1000))
+			m.Stream = fmt.Sprintf("stream-%d", i%20)
+			s := newState(m, ds, nil)
+			s.body = []extent{{ref: journal.Ref{Segment: 1, Offset: 1 << 20, Length: 4500}, skip: 404, length: 4096}}
+			s.places, s.at = []place{{1, 4500}}, journal.Position{Segment: 1, Offset: 1 << 20}
+			bt.entries[m.ID] = entry{state: s, fresh: true}
+		}
+		bt.segments = map[uint64]usage{1: {int64(done + step), int64(done+step) * 4500}}
+		if err := db.write(bt.write); err != nil {
+			return err
+		}
+	}
+	return db.close()
+}

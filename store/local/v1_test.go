@@ -1,0 +1,117 @@
+package local
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+var update = flag.Bool("update", false, "write testdata/v1 anew; only before version 1 is released")
+
+// v1Dir is a data directory that schema version 1 wrote, with a message in each state that the
+// format knows. It is opened by every later version for ever.
+const v1Dir = "testdata/v1"
+
+// The messages of v1Dir.
+var (
+	v1Queued = mustID("0195620d-0000-7000-8000-000000000001")
+	v1Held   = mustID("0195620d-0000-7000-8000-000000000002")
+	v1Sent   = mustID("0195620d-0000-7000-8000-000000000003")
+	v1Tail   = mustID("0195620d-0000-7000-8000-000000000004") // in the journal, not in the view
+)
+
+func mustID(s string) store.ID {
+	id, err := store.ParseID(s)
+	if err != nil {
+		panic(err)
+	}
+	return id
+}
+
+func TestV1_OpensForEver(t *testing.T) {
+	if *update {
+		writeV1(t)
+	}
+	dir := filepath.Join(t.TempDir(), "v1")
+	copyDir(t, v1Dir, dir)
+	s := openT(t, dir, smallOptions())
+	if snap := s.Snapshot(); snap.Revision != 1 || snap.Servers[1].Name != "one" || len(snap.Streams) != 3 || snap.SMTPTokens[2].AccessKey != "key" {
+		t.Errorf("Snapshot = %+v", snap)
+	}
+	for _, tc := range []struct {
+		id     store.ID
+		events int
+		state  store.State
+		held   bool
+	}{
+		{v1Queued, 2, store.Queued, false},
+		{v1Held, 2, store.Queued, true},
+		{v1Sent, 2, store.Sent, false},
+		{v1Tail, 1, store.Queued, false},
+	} {
+		r, err := s.Record(t.Context(), tc.id)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		d := r.Deliveries[0]
+		if len(r.Events) != tc.events || d.Recipients[0].State != tc.state || d.Held.IsZero() == tc.held {
+			t.Errorf("%s = %+v", tc.id, r)
+		}
+		if r.Message.Header.Subject != "Your order 4711 has been shipped" || r.Message.Metadata["order"] != "4711" || !r.Message.Accepted.Equal(moment) {
+			t.Errorf("message = %+v", r.Message)
+		}
+		wantBody(t, s, tc.id, 700)
+	}
+	checkT(t, s)
+}
+
+// writeV1 makes v1Dir as it is when the process dies with the last message not
+// yet in the view.
+func writeV1(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	opts := smallOptions()
+	opts.Journal.SegmentSize, opts.CheckpointEvery = 32<<10, time.Hour
+	s := openT(t, dir, opts)
+	changes := []store.Change{{Server: &store.Server{ID: 1, Name: "one", DeliveryType: store.Live, Created: moment}}}
+	for _, stream := range store.DefaultStreams(1, store.ModeLive, moment) {
+		changes = append(changes, store.Change{Stream: &stream})
+	}
+	changes = append(changes, store.Change{SMTPToken: &store.SMTPToken{ID: 2, Server: 1, Stream: "outbound", AccessKey: "key", Created: moment}})
+	_, err := s.Change(t.Context(), 0, changes...)
+	accept := func(id store.ID) {
+		m, ds := sampleMessage(id, "example.org")
+		m.Accepted, ds[0].Due, ds[0].Expires = moment, moment, moment.Add(time.Hour)
+		d, begin := s.Begin(t.Context())
+		if begin != nil {
+			t.Fatal(begin)
+		}
+		if _, write := d.Write(make([]byte, 700)); write != nil {
+			t.Fatal(write)
+		}
+		if commit := d.Commit(t.Context(), m, ds); commit != nil {
+			t.Fatal(commit)
+		}
+	}
+	for _, id := range []store.ID{v1Queued, v1Held, v1Sent} {
+		accept(id)
+	}
+	c, err2 := s.Claim(t.Context(), store.DeliveryID{Message: v1Queued}, 0, moment, moment.Add(time.Minute))
+	c.Delivery.Due = moment.Add(time.Minute)
+	err3 := s.Resolve(t.Context(), store.Resolution{Delivery: c.Delivery, Events: []store.Event{{At: moment, Kind: store.EventDeferred, Attempt: 1}}})
+	_, err4 := s.Amend(t.Context(), store.Hold, "ada", moment, v1Held)
+	deliverT(t, s, v1Sent)
+	err5 := s.checkpoint()
+	accept(v1Tail)
+	for _, err := range []error{err, err2, err3, err4, err5, os.RemoveAll(v1Dir)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	copyDir(t, dir, v1Dir)
+}
