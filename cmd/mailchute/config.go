@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -61,29 +63,31 @@ func loadConfig(src configSource) (Config, error) {
 }
 
 func decodeConfig(src configSource) (Config, error) {
-	v := viper.New()
 	known := flatten(Default())
-	for key, value := range known {
-		v.SetDefault(key, value)
-	}
-	base, err := readFile(v, src)
+	file, err := readFile(src)
 	if err != nil {
 		return Config{}, err
 	}
-	errs := []error{unknownKeys(v, known)}
+	v := viper.New()
+	for key, value := range known {
+		v.SetDefault(key, value)
+	}
+	// AllSettings leaves out what has no value: a section whose keys are all commented out would hide their defaults.
+	if err := v.MergeConfigMap(file.AllSettings()); err != nil {
+		return Config{}, err
+	}
 	paths := map[string]string{} // key to the directory it counts from
 	for key := range known {
 		paths[key] = src.cwd
-		if base != "" && v.InConfig(key) {
-			paths[key] = base
+		if v.InConfig(key) {
+			paths[key] = filepath.Dir(file.ConfigFileUsed())
 		}
 	}
-	errs = append(errs, overlay(v, known, src, paths))
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(unknownKeys(file, known), overlay(v, known, src, paths)); err != nil {
 		return Config{}, err
 	}
-	cfg := Config{Source: v.ConfigFileUsed()}
-	if err := v.UnmarshalExact(&cfg, viper.DecodeHook(decodeHook())); err != nil {
+	cfg := Config{Source: file.ConfigFileUsed()}
+	if err := v.UnmarshalExact(&cfg, viper.DecodeHook(decodeHook()), strictly); err != nil {
 		found := byKey(err)
 		slices.SortFunc(found, func(x, y error) int { return strings.Compare(x.Error(), y.Error()) })
 		return Config{}, errors.Join(found...)
@@ -109,34 +113,38 @@ func byKey(err error) []error {
 	return []error{err}
 }
 
-// readFile reads the configuration file, if there is one, and returns its
-// directory.
-func readFile(v *viper.Viper, src configSource) (string, error) {
-	path := src.file
-	if path == "" {
-		path = environment(src.environ)["CONFIG"]
-	}
-	if path != "" {
-		path = join(src.cwd, path)
-	} else {
-		for _, place := range configPlaces {
-			if _, err := os.Stat(join(src.cwd, place)); err == nil {
-				path = join(src.cwd, place)
-				break
-			} else if !errors.Is(err, fs.ErrNotExist) {
-				return "", err
-			}
-		}
-	}
-	if path == "" {
-		return "", nil
+// readFile reads the configuration file. Where there is none it returns an
+// empty one.
+func readFile(src configSource) (*viper.Viper, error) {
+	v := viper.New()
+	path, err := findFile(src)
+	if err != nil || path == "" {
+		return v, err
 	}
 	v.SetConfigFile(path)
 	v.SetConfigType("yaml")
 	if err := v.ReadInConfig(); err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
+		return v, fmt.Errorf("%s: %w", path, err)
 	}
-	return filepath.Dir(path), nil
+	return v, nil
+}
+
+func findFile(src configSource) (string, error) {
+	if src.file != "" {
+		return join(src.cwd, src.file), nil
+	}
+	if path := environment(src.environ)["CONFIG"]; path != "" {
+		return join(src.cwd, path), nil
+	}
+	for _, place := range configPlaces {
+		path := join(src.cwd, place)
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	return "", nil
 }
 
 func join(dir, path string) string {
@@ -149,7 +157,7 @@ func join(dir, path string) string {
 func unknownKeys(v *viper.Viper, known map[string]any) error {
 	var errs []error
 	for _, key := range slices.Sorted(slices.Values(v.AllKeys())) {
-		if _, ok := known[key]; ok {
+		if _, ok := known[key]; ok || v.Get(key) == nil && isSection(key, known) {
 			continue
 		}
 		errs = append(errs, fmt.Errorf("%s: unknown key%s", key, hint(key, known)))
@@ -157,28 +165,27 @@ func unknownKeys(v *viper.Viper, known map[string]any) error {
 	return errors.Join(errs...)
 }
 
+func isSection(key string, known map[string]any) bool {
+	for k := range known {
+		if strings.HasPrefix(k, key+".") {
+			return true
+		}
+	}
+	return false
+}
+
 // hint points from a wrong key to the nearest right one.
 func hint(key string, known map[string]any) string {
+	if isSection(key, known) {
+		return ": it is a section, not a value"
+	}
 	last := key[strings.LastIndexByte(key, '.')+1:]
-	for _, k := range slices.Sorted(keysOf(known)) {
-		if strings.HasPrefix(k, key+".") {
-			return ": it is a section, not a value"
-		}
+	for _, k := range slices.Sorted(maps.Keys(known)) {
 		if k == last || strings.HasSuffix(k, "."+last) {
 			return fmt.Sprintf("; did you mean %s?", k)
 		}
 	}
 	return ""
-}
-
-func keysOf(m map[string]any) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 // overlay puts environment and flags over what the file says. An empty variable
@@ -190,13 +197,7 @@ func overlay(v *viper.Viper, known map[string]any, src configSource, paths map[s
 	}
 	var errs []error
 	env := environment(src.environ)
-	for _, name := range slices.Sorted(func(yield func(string) bool) {
-		for n := range env {
-			if !yield(n) {
-				return
-			}
-		}
-	}) {
+	for _, name := range slices.Sorted(maps.Keys(env)) {
 		key, ok := byName[name]
 		switch {
 		case !ok:
@@ -233,7 +234,35 @@ var (
 )
 
 func decodeHook() mapstructure.DecodeHookFunc {
-	return mapstructure.ComposeDecodeHookFunc(splitHook, unitHook, mapstructure.TextUnmarshallerHookFunc())
+	return mapstructure.ComposeDecodeHookFunc(splitHook, unitHook, scalarHook, mapstructure.TextUnmarshallerHookFunc())
+}
+
+// strictly keeps the decoder from making 1 of true and a list of anything.
+func strictly(c *mapstructure.DecoderConfig) { c.WeaklyTypedInput = false }
+
+// scalarHook reads numbers and switches given as text, as the environment has
+// them, and refuses fractions where a whole number is wanted.
+func scalarHook(from, to reflect.Type, data any) (any, error) {
+	switch {
+	case to == durationType || to == sizeType:
+		return data, nil
+	case to.Kind() == reflect.Int && from.Kind() == reflect.Float64:
+		return nil, fmt.Errorf("%v is not a whole number", data)
+	case from.Kind() != reflect.String:
+		return data, nil
+	case to.Kind() == reflect.Int:
+		n, err := strconv.Atoi(data.(string))
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a whole number", data)
+		}
+		return n, nil
+	case to.Kind() == reflect.Bool:
+		if text := data.(string); text != "true" && text != "false" {
+			return nil, fmt.Errorf("%q is neither true nor false", text)
+		}
+		return data == "true", nil
+	}
+	return data, nil
 }
 
 // unitHook reads durations and sizes, which viper would take without a unit as
@@ -319,7 +348,7 @@ func plain(v reflect.Value) any {
 func changedKeys(old, fresh Config) []string {
 	var out []string
 	was, is := flatten(old), flatten(fresh)
-	for _, key := range slices.Sorted(keysOf(is)) {
+	for _, key := range slices.Sorted(maps.Keys(is)) {
 		if key != "log.level" && !reflect.DeepEqual(was[key], is[key]) {
 			out = append(out, key)
 		}

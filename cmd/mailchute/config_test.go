@@ -92,6 +92,7 @@ func TestLoad_Refuses(t *testing.T) {
 	}{
 		{"unknown key", "hostnam: x", nil, []string{"hostnam", "unknown key"}},
 		{"unknown nested key", "smtp: {limits: {recipents: 5}}", nil, []string{"smtp.limits.recipents"}},
+		{"unknown key without value", "hostnam:", nil, []string{"hostnam"}},
 		{"misplaced key points home", "message_size: 5MiB", nil, []string{"did you mean smtp.limits.message_size"}},
 		{"unknown key in a list", "smtp: {listeners: [{addres: '1.2.3.4:5'}]}", nil, []string{"smtp.listeners[0]", "addres"}},
 		{"section as value", "smtp: 5", nil, []string{"smtp", "section"}},
@@ -111,6 +112,13 @@ func TestLoad_Refuses(t *testing.T) {
 		{"address twice", "smtp: {listeners: [{address: '1.1.1.1:25'}, {address: '1.1.1.1:25'}]}", nil, []string{"smtp.listeners[1].address", "twice"}},
 		{"half a certificate", "smtp: {tls: {cert_file: a.pem}}", nil, []string{"smtp.tls", "together"}},
 		{"no listeners", "smtp: {listeners: []}", nil, []string{"smtp.listeners"}},
+		{"switch as number", "delivery: {concurrency: true}", nil, []string{"delivery.concurrency"}},
+		{"fraction as number", "delivery: {concurrency: 1.5}", nil, []string{"delivery.concurrency", "whole"}},
+		{"number as switch", "intake: {private_trace: 1}", nil, []string{"intake.private_trace"}},
+		{"switch as text", "hostname: true", nil, []string{"hostname"}},
+		{"word as number", "", []string{"MAILCHUTE_DELIVERY_CONCURRENCY=many"}, []string{"delivery.concurrency", "many"}},
+		{"word as switch", "", []string{"MAILCHUTE_INTAKE_PRIVATE_TRACE=yes"}, []string{"intake.private_trace", "yes"}},
+		{"negative duration", "shutdown_grace: -30s", nil, []string{"shutdown_grace"}},
 		{"too small a duration", "smtp: {limits: {idle_timeout: 30ns}}", nil, []string{"smtp.limits.idle_timeout"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -144,6 +152,32 @@ func TestLoad_Precedence(t *testing.T) {
 	want := []any{"flag.example", 2 * time.Minute, "warn", "text", 7 * 24 * time.Hour}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestLoad_EmptySectionsAndKeysMeanDefaults(t *testing.T) {
+	want, err := loadConfig(configSource{file: emptyFile(t), cwd: "/work"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"smtp:\n", "smtp:\n  limits:\n", "delivery:\n  # schedule: [1m]\n", "hostname:\n", "# nothing\n", "---\n"} {
+		got, err := loadConfig(configSource{file: writeConfig(t, text), cwd: "/work"})
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if diff := cmp.Diff(want, got, equalConfigs); diff != "" {
+			t.Errorf("%q (-default +got):\n%s", text, diff)
+		}
+	}
+}
+
+func TestLoad_Scalars(t *testing.T) {
+	cfg, err := loadConfig(configSource{file: emptyFile(t), cwd: "/work", environ: []string{
+		"MAILCHUTE_DELIVERY_CONCURRENCY=7", "MAILCHUTE_INTAKE_PRIVATE_TRACE=true", "MAILCHUTE_SMTP_LIMITS_MESSAGE_SIZE=20MiB",
+	}})
+	if err != nil || cfg.Delivery.Concurrency != 7 || !cfg.Intake.PrivateTrace || cfg.SMTP.Limits.MessageSize != 20*MiB {
+		t.Errorf("loadConfig = %d, %v, %v, %v", cfg.Delivery.Concurrency, cfg.Intake.PrivateTrace, cfg.SMTP.Limits.MessageSize, err)
 	}
 }
 
@@ -217,7 +251,7 @@ func TestDuration(t *testing.T) {
 			t.Errorf("parseDuration(%q) = %v, %v, want %v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "30", "0", "-1d", "1.5d", "d", "5 m", "99999999d", "1w"} {
+	for _, text := range []string{"", "30", "0", "-1d", "1.5d", "d", "5 m", "99999999d", "1w", "-5m", "+5m"} {
 		if got, err := parseDuration(text); err == nil {
 			t.Errorf("parseDuration(%q) = %v, want an error", text, got)
 		}

@@ -50,7 +50,7 @@ func parseDuration(text string) (time.Duration, error) {
 		}
 	}
 	d, err := time.ParseDuration(text)
-	if err != nil || strings.Trim(text, "0123456789.+-") == "" {
+	if err != nil || d < 0 || strings.Trim(text, "0123456789.") == "" || text[0] == '+' {
 		return 0, fmt.Errorf("%q is not a duration; write a number with a unit: ms, s, m, h or d, such as 30s", text)
 	}
 	return d, nil
