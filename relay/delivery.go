@@ -40,10 +40,10 @@ func (d *Dispatcher) attempt(ctx context.Context, st start) (o outcome) {
 	final, err := d.resolve(ctx, decision.Resolution)
 	if err != nil {
 		d.log.unresolved(c.Delivery, err)
-		return outcome{attempt: c.Delivery.Attempt}
+		return outcome{attempt: c.Delivery.Attempt, contact: decision.contact}
 	}
 	d.report(c, decision, time.Since(began))
-	return outcome{attempt: c.Delivery.Attempt, final: final}
+	return outcome{attempt: c.Delivery.Attempt, final: final, contact: decision.contact}
 }
 
 // unclaimed drops what another ticket will bring back, and comes back to what the store could not do.
@@ -142,7 +142,7 @@ func (d *Dispatcher) afterPanic(c store.Claimed, p any) Decision {
 		results[i] = Result{Err: fmt.Errorf("internal fault, time %d of %d", n, holdAfter)}
 	}
 	decision := d.opts.Policy.Next(Attempt{Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand()})
-	decision.Failed, decision.Hold = nil, n >= holdAfter
+	decision.Failed, decision.Hold, decision.contact = nil, n >= holdAfter, noContact
 	return decision
 }
 

@@ -46,6 +46,7 @@ type outcome struct {
 	attempt int   // the fencing number that the claim got
 	final   bool  // nothing is left to do
 	again   int64 // when to look again, Unix nanoseconds; 0: the store will send a ticket
+	contact contact
 }
 
 // New returns a Dispatcher over the queue. It fails when the options contradict each other.

@@ -108,10 +108,41 @@ func TestDispatcher_StuckDestinationDelaysNobody(t *testing.T) {
 		synctest.Wait()
 		mu.Lock()
 		defer mu.Unlock()
-		if most != 7 {
-			t.Errorf("up to %d attempts to one destination at once, want 7", most)
+		if most != 2 {
+			t.Errorf("up to %d attempts at once to a destination that never answers, want 2", most)
 		}
 		go stop() // waits for mu's holders
+	})
+}
+
+// TestDispatcher_DeadSitesLeaveRoom queues to more dead sites than there are places in the limit of one site.
+func TestDispatcher_DeadSitesLeaveRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, d := newQueue(), newDirectory(t, store.Stream{ID: "outbound"})
+		tr := &fakeTransport{func(ctx context.Context, j relay.Job) []relay.Result {
+			if strings.HasPrefix(j.Recipients[0].Address, "dead") {
+				<-ctx.Done()
+				return all(j, relay.Result{Err: context.Cause(ctx)})
+			}
+			time.Sleep(time.Second)
+			return all(j, delivered())
+		}}
+		start(t, q, d, relay.Options{Transport: tr, Limits: relay.Limits{Total: 100, PerDestination: 10}})
+		for i := range 2000 {
+			q.submit("outbound", time.Now(), fmt.Sprintf("dead@d%d.test", i%40))
+		}
+		synctest.Wait()
+		began := time.Now()
+		for range 200 {
+			q.submit("outbound", began, "b@alive.test")
+		}
+		for done := false; !done; {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if done = q.unfinished() == 2000; time.Since(began) > 40*time.Second {
+				t.Fatalf("%d deliveries wait behind dead sites", q.unfinished()-2000)
+			}
+		}
 	})
 }
 

@@ -80,11 +80,14 @@ type Decision struct {
 	Relayed []int
 	// Hold asks for a person: the message cannot be sent as it is.
 	Hold bool
+
+	contact contact // for the schedule
 }
 
 // Next returns the delivery as it is to be after the attempt, with an event for each change.
 func (p Policy) Next(a Attempt) Decision {
 	n := newDecider(p, a)
+	n.contact = contactOf(a.Results)
 	n.delivery.Uncertain = false
 	for i, index := range a.Open {
 		n.settle(index, a.Results[i])

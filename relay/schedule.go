@@ -46,14 +46,6 @@ type streamQueue struct {
 	inActive bool
 }
 
-// site counts the attempts under way to one place, over all streams.
-type site struct {
-	key     string
-	limit   int
-	flying  int
-	blocked ring[*lane]
-}
-
 type lanePlace uint8
 
 const (
@@ -267,7 +259,7 @@ func (s *schedule) take(q *streamQueue, now int64) (start, bool) {
 		return start{}, false
 	}
 	at := s.site(q.route, l.destination)
-	if at.flying >= at.limit {
+	if at.full() {
 		l.place, l.site = laneBlocked, at
 		at.blocked.push(l)
 		return start{}, false
@@ -289,6 +281,7 @@ func (s *schedule) done(st start, o outcome, now int64) {
 	l := e.lane
 	st.stream.flying--
 	st.site.flying--
+	st.site.learn(o.contact)
 	s.flying--
 	e.flying = false
 	switch {
@@ -316,41 +309,10 @@ func (s *schedule) forget(slot int32) {
 	s.tickets.free(slot)
 }
 
-// release lets all lanes go on that wait for the site. Waking them one at a time would leave the slot unused when the
-// one woken belongs to a stream that may not send; there are no more of them than streams.
-func (s *schedule) release(at *site) {
-	if at.flying >= at.limit {
-		return
-	}
-	for at.blocked.len() > 0 {
-		l := at.blocked.pop()
-		l.site, l.place = nil, laneReady
-		l.stream.ready.push(l)
-		s.activate(l.stream)
-	}
-	s.dropSite(at)
-}
-
-func (s *schedule) dropSite(at *site) {
-	if at.flying == 0 && at.blocked.len() == 0 && s.sites[at.key] == at {
-		delete(s.sites, at.key)
-	}
-}
-
 func (s *schedule) dropStream(q *streamQueue) {
 	if q.tickets == 0 && q.flying == 0 && !q.inActive && s.streams[q.key] == q {
 		delete(s.streams, q.key)
 	}
-}
-
-func (s *schedule) site(r siteRule, destination string) *site {
-	key, limit := r.site(destination, s.limits)
-	at := s.sites[key]
-	if at == nil {
-		at = &site{key: key, limit: limit}
-		s.sites[key] = at
-	}
-	return at
 }
 
 // unixNano is time.Time.UnixNano for times outside its range, too.
