@@ -109,7 +109,9 @@ func TestVerify(t *testing.T) {
 	wild := issue(t, sub, host("*.example.com"))
 	hop := issue(t, sub, host("example.com"))
 	common := issue(t, sub, func(c *x509.Certificate) { c.Subject.CommonName = "mx.example.com" })
-	both := issue(t, sub, func(c *x509.Certificate) { c.Subject.CommonName, c.DNSNames = "mx.example.com", []string{"other.example.net"} })
+	both := issue(t, sub, func(c *x509.Certificate) {
+		c.Subject.CommonName, c.DNSNames = "mx.example.com", []string{"other.example.net"}
+	})
 	self := issue(t, nil, expired(host("whoever.invalid")))
 	stranger := issue(t, nil, host("mx.example.com"))
 	oldCA := issue(t, root, expired(authority("old")))
