@@ -10,7 +10,7 @@ import (
 	"github.com/mailchute/mailchute/store"
 )
 
-var update = flag.Bool("update", false, "write testdata/v1 anew; only before version 1 is released")
+var rewrite = flag.Bool("update", false, "write testdata/v1 anew; only before version 1 is released")
 
 // v1Dir is a data directory that schema version 1 wrote, with a message in each state that the
 // format knows. It is opened by every later version for ever.
@@ -33,7 +33,7 @@ func mustID(s string) store.ID {
 }
 
 func TestV1_OpensForEver(t *testing.T) {
-	if *update {
+	if *rewrite {
 		writeV1(t)
 	}
 	dir := filepath.Join(t.TempDir(), "v1")
