@@ -114,4 +114,22 @@ func writeV1(t *testing.T) {
 		}
 	}
 	copyDir(t, dir, v1Dir)
+	trim(t, filepath.Join(v1Dir, dbName))
+}
+
+// trim cuts off the pages of a bbolt file that were never used.
+func trim(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := pageWalk{file: f}
+	if err := w.meta(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(int64(w.high) * int64(w.pageSize)); err != nil {
+		t.Fatal(err)
+	}
 }
