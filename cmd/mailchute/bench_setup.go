@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mailchute/mailchute/auth"
+	"github.com/mailchute/mailchute/store"
+)
+
+// benchStreams is how many streams a server gets before there is another one.
+const benchStreams = 25
+
+// benchConfig is the normal configuration without the limits that keep a single
+// client from doing what a measurement does.
+func benchConfig(order benchOrder) Config {
+	cfg := Default()
+	cfg.DataDir = filepath.Join(order.Dir, "data")
+	cfg = cfg.resolved(nil)
+	cfg.Hostname = "bench.example"
+	cfg.SMTP.Listeners = []ListenerConfig{{Address: "127.0.0.1:0", TLS: tlsStart}, {Address: "127.0.0.1:0", TLS: tlsImplicit}}
+	l := &cfg.SMTP.Limits
+	l.Connections, l.ConnectionsPerNetwork, l.ConnectionRate, l.Messages = 1_000_000, 1_000_000, 1_000_000, 1_000_000
+	l.MessageSize = max(l.MessageSize, 2*order.Options.Size)
+	cfg.Delivery.AllowPrivate = true
+	cfg.Delivery.Resolver = order.Resolver
+	if _, port, err := net.SplitHostPort(order.Sink); err == nil {
+		cfg.Delivery.MXPort, _ = strconv.Atoi(port) // a listener's own address
+	}
+	return cfg
+}
+
+// prepareBench makes servers, streams and the backlog, and returns a login for
+// each server.
+func prepareBench(ctx context.Context, order benchOrder) (logins []string, err error) {
+	cfg := benchConfig(order)
+	f, err := openOrCreate(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.close()) }()
+	_, err = store.Update(ctx, f.store, func(s *store.Snapshot) ([]store.Change, error) {
+		var changes []store.Change
+		changes, logins = benchDirectory(f, s, cfg, order)
+		return changes, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return logins, fillBacklog(ctx, f.store, order.Options)
+}
+
+func benchDirectory(f *files, s *store.Snapshot, cfg Config, order benchOrder) (changes []store.Change, logins []string) {
+	now := time.Now()
+	changes = append(changes, store.Change{Account: &store.Account{Name: "Benchmark", Created: now}})
+	next := 0
+	id := func() int64 { next++; return s.NextID(int64(next - 1)) }
+	for left := order.Options.Streams; left > 0; left -= benchStreams {
+		server := store.Server{ID: id(), Name: fmt.Sprintf("Benchmark %d", len(logins)+1), DeliveryType: store.Live, Created: now}
+		changes = append(changes, store.Change{Server: &server})
+		for i := range min(left, benchStreams) {
+			changes = append(changes, store.Change{Stream: benchStream(cfg, order, server.ID, i)})
+		}
+		token, record := auth.MintServerToken(f.keyring, id(), server.ID, "bench", now)
+		changes = append(changes, store.Change{ServerToken: &record})
+		logins = append(logins, base64.StdEncoding.EncodeToString([]byte("\x00"+token+"\x00"+token)))
+	}
+	return changes, logins
+}
+
+// benchStream is paused where only acceptance counts. One destination is reached
+// over a smarthost, several over MX.
+func benchStream(cfg Config, order benchOrder, server int64, i int) *store.Stream {
+	s := &store.Stream{
+		Server: server, ID: benchStreamID(i), Name: "Benchmark", Kind: store.Transactional,
+		Mode: store.ModeLive, Paused: !order.Options.Deliver, Created: time.Now(),
+	}
+	if order.Options.Destinations == 1 {
+		s.Route = store.Route{Host: "127.0.0.1", Port: cfg.Delivery.MXPort, TLS: store.TLSNone}
+	}
+	return s
+}
+
+// benchStreamID and benchDomain are of fixed width, so that they can be replaced
+// in a message without making a new one.
+func benchStreamID(i int) string { return fmt.Sprintf("bench-%02d", i) }
+
+func benchDomain(i int) string { return fmt.Sprintf("d%05d.example", i) }
+
+const (
+	backlogBody    = 1 << 10
+	backlogWriters = 128
+)
+
+// fillBacklog queues messages whose next attempt is tomorrow. They go straight
+// to the engine, which is what is left of a submission once it has been made.
+func fillBacklog(ctx context.Context, s store.Store, o benchOptions) error {
+	g, ctx := errgroup.WithContext(ctx)
+	var n atomic.Int64
+	body := bytes.TrimSuffix(benchContent(backlogBody), []byte(".\r\n"))
+	for range min(backlogWriters, o.Backlog) {
+		g.Go(func() error {
+			for i := int(n.Add(1)); i <= o.Backlog; i = int(n.Add(1)) {
+				if err := deferOne(ctx, s, body, benchDomain(i%o.Destinations)); err != nil {
+					return fmt.Errorf("backlog: %w", err)
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func deferOne(ctx context.Context, s store.Store, body []byte, domain string) error {
+	now := time.Now()
+	m := store.Message{
+		ID: store.NewID(), Server: firstBenchServer(s), Stream: benchStreamID(0), Accepted: now, From: benchSender,
+		Header: store.Display{Subject: "Backlog", From: benchSender, To: []string{"user@" + domain}}, Protocol: "ESMTPA",
+	}
+	draft, err := s.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer draft.Discard()
+	if _, err := draft.Write(body); err != nil {
+		return err
+	}
+	return draft.Commit(ctx, m, []store.Delivery{{
+		ID: store.DeliveryID{Message: m.ID}, Server: m.Server, Stream: m.Stream, Destination: domain,
+		Recipients: []store.Recipient{{Address: "user@" + domain, State: store.Queued}},
+		Due:        now.Add(24 * time.Hour), Expires: now.Add(5 * 24 * time.Hour),
+	}})
+}
+
+func firstBenchServer(s store.Directory) int64 {
+	first := int64(math.MaxInt64)
+	for id := range s.Snapshot().Servers {
+		first = min(first, id)
+	}
+	return first
+}
+
+func keyPair(cert, key *pem.Block) (tls.Certificate, error) {
+	return tls.X509KeyPair(pem.EncodeToMemory(cert), pem.EncodeToMemory(key))
+}
