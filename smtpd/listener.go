@@ -230,6 +230,14 @@ func (g *gate) leave() {
 	g.total--
 }
 
+// crowded tells whether so few places are left that patience with any one client
+// is at the cost of the others.
+func (g *gate) crowded() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.opts.MaxConns > 0 && g.total > g.opts.MaxConns*4/5
+}
+
 func (g *gate) enterRefusal() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

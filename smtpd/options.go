@@ -28,16 +28,16 @@ type Options struct {
 	// store.ErrClosed 421, any other 451. nil means always healthy.
 	Healthy func() error
 
-	MaxConns          int // connections in all; 10,000
-	MaxConnsPerNet    int // connections of one IPv4 address or IPv6 /64; 50
+	MaxConns          int // connections in all, about 25 KB each while idle; 10,000
+	MaxConnsPerNet    int // connections of one IPv4 address or IPv6 /64, the loopback too; 50
 	NewConnsPerMinute int // new connections of such a network in a minute; 300
 
 	MaxMessageBytes int64 // octets of a message; 50 MiB
 	MaxRecipients   int   // recipients of a message; 1,000
 	MaxMessages     int   // messages on a connection; 1,000
 	MaxCommands     int   // commands on a connection since its last accepted message; 3 × MaxRecipients + 1,000
-	MaxErrors       int   // errors on a connection; 20. From the half on, each one is answered after ErrorDelay
-	MaxNoops        int   // commands without effect since the last accepted message; 100
+	MaxErrors       int   // errors on a connection; 20, but 3 while over 80 % of MaxConns are in use. From the half on, each one is answered after ErrorDelay
+	MaxNoops        int   // commands without effect since the last accepted message; 100, but 10 while so many are in use
 	MaxAuthFailures int   // the failed AUTH that closes the connection; 3
 	MaxLine         int   // octets of a command line; 2,048
 

@@ -224,7 +224,7 @@ func (w *wire) dispatchHarmless(c command) {
 // between two messages.
 func (w *wire) idle(r reply) {
 	w.noops++
-	if over(w.noops, w.opts.MaxNoops) {
+	if w.tooMany(w.noops, w.opts.MaxNoops, crowdedNoops) {
 		r = replyTooManyNoops
 	}
 	w.answer(r)
@@ -242,7 +242,7 @@ func (w *wire) cmdPlain(arg, verb string, e expect) {
 		return
 	}
 	w.noops++
-	if over(w.noops, w.opts.MaxNoops) && e != expectQuit {
+	if w.tooMany(w.noops, w.opts.MaxNoops, crowdedNoops) && e != expectQuit {
 		w.answer(replyTooManyNoops)
 		return
 	}
@@ -258,7 +258,7 @@ func (w *wire) cmdHello(c command) {
 	if w.hello != "" {
 		w.noops++
 	}
-	if over(w.noops, w.opts.MaxNoops) {
+	if w.tooMany(w.noops, w.opts.MaxNoops, crowdedNoops) {
 		w.answer(replyTooManyNoops)
 		return
 	}

@@ -133,9 +133,20 @@ func (w *wire) answer(r reply) {
 		}
 	}
 	w.say(r)
-	if !w.closing && over(w.errors, w.opts.MaxErrors-1) && w.opts.MaxErrors > 0 {
+	if !w.closing && w.tooMany(w.errors+1, w.opts.MaxErrors, crowdedErrors) {
 		w.say(replyTooManyErrors)
 	}
+}
+
+// The limits of errors and commands without effect while the server is crowded.
+const (
+	crowdedErrors = 3
+	crowdedNoops  = 10
+)
+
+// tooMany tells whether n is beyond the limit that holds now.
+func (w *wire) tooMany(n, limit, crowded int) bool {
+	return over(n, limit) || over(n, min(limit, crowded)) && w.srv.gate.crowded()
 }
 
 // say queues a reply and ends the connection where the reply does. It is the
