@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -36,9 +37,33 @@ func (a *app) messageList() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.print(records, func() error { return printMessages(a, records, more) })
+		return a.print(viewRecords(records), func() error { return printMessages(a, records, more) })
 	})
 	return cmd
+}
+
+// recordView is a record for JSON output, with the hash in hexadecimal.
+type recordView struct {
+	Message    messageView      `json:"message"`
+	Deliveries []store.Delivery `json:"deliveries"`
+	Events     []store.Event    `json:"events"`
+}
+
+type messageView struct {
+	store.Message
+	BodyHash string `json:"body_hash"` // takes the place of Message's own
+}
+
+func viewRecord(r store.Record) recordView {
+	return recordView{messageView{r.Message, hex.EncodeToString(r.Message.BodyHash[:])}, r.Deliveries, r.Events}
+}
+
+func viewRecords(records []store.Record) []recordView {
+	out := make([]recordView, len(records))
+	for i, r := range records {
+		out[i] = viewRecord(r)
+	}
+	return out
 }
 
 func parseState(text string) (store.State, error) {
@@ -117,7 +142,7 @@ func showMessage(ctx context.Context, a *admin, args []string) error {
 	if err != nil {
 		return fmt.Errorf("message %s: %w", id, err)
 	}
-	return a.print(r, func() error { return printRecord(a, r) })
+	return a.print(viewRecord(r), func() error { return printRecord(a, r) })
 }
 
 func printRecord(a *admin, r store.Record) error {

@@ -98,7 +98,7 @@ func (a *app) queueList() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.print(records, func() error { return printQueue(a, records, more) })
+		return a.print(viewRecords(records), func() error { return printQueue(a, records, more) })
 	})
 	return cmd
 }

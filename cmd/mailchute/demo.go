@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -294,6 +295,7 @@ func (d *demo) judge(taken []submitted, records []store.Record) {
 			}
 		}
 	}
+	d.judgeEvents(records)
 	bounces := 0
 	for _, l := range letters {
 		if l.from == "" && len(l.to) == 1 && l.to[0] == demoSender {
@@ -302,6 +304,25 @@ func (d *demo) judge(taken []submitted, records []store.Record) {
 	}
 	if bounces != 1 {
 		d.fault("%d bounces came back to %s, promised one", bounces, demoSender)
+	}
+}
+
+// judgeEvents looks for what the timelines must show.
+func (d *demo) judgeEvents(records []store.Record) {
+	shown := map[string]bool{}
+	for _, r := range records {
+		shown["stream "+r.Message.Stream] = true
+		for _, e := range r.Events {
+			shown[string(e.Kind)+" "+e.Recipient] = true
+		}
+	}
+	for _, want := range []string{
+		"stream outbound", "stream broadcast", "deferred grey@example.org", "sent grey@example.org", "sent alice@example.org",
+		"sent bob@example.org", "bounced nobody@example.org", "sent " + demoSender,
+	} {
+		if !shown[want] {
+			d.fault("nothing shows %q", want)
+		}
 	}
 }
 
@@ -321,22 +342,25 @@ func (s submitted) arrived(letters []letter, to string) bool {
 // timelines shows every message, oldest first.
 func (d *demo) timelines(records []store.Record) error {
 	d.title("What became of them")
-	for i := len(records) - 1; i >= 0; i-- {
-		r := records[i]
+	for _, r := range slices.Backward(records) {
 		what := r.Message.Header.Subject
 		if r.Message.Bounce {
 			what = "the bounce, to " + demoSender
 		}
-		fmt.Fprintf(d.out, "\n  %s  %s  %s\n", r.Message.ID, r.Message.Stream, printable(what))
-		var b bytes.Buffer
-		if err := printTimeline(&b, r); err != nil {
-			return err
-		}
-		for line := range strings.Lines(b.String()) {
-			fmt.Fprint(d.out, "    ", line)
+		fmt.Fprintf(d.out, "\n  %s  %-9s  %s\n", r.Message.ID, r.Message.Stream, printable(what))
+		for _, e := range r.Events {
+			fmt.Fprintf(d.out, "    %8s  %-8s  %-18s  %s\n", "+"+span(e.At.Sub(r.Message.Accepted)), e.Kind, dash(e.Recipient), printable(briefly(e)))
 		}
 	}
 	return nil
+}
+
+// briefly leaves out how the connection was made, where there was an answer.
+func briefly(e store.Event) string {
+	if text := replyText(e.Reply); text != "" {
+		return text
+	}
+	return eventText(e)
 }
 
 func (d *demo) verdict(took time.Duration) error {
