@@ -22,6 +22,9 @@ var direction = map[string][]string{
 	"smtpd":                 {"intake", "auth", "message", "store"},
 	"intake":                {"auth", "message", "store"},
 	"relay":                 {"message", "store"},
+	"relay/dane":            {},
+	"relay/mtasts":          {},
+	"relay/tlsrpt":          {},
 	"auth":                  {"store"},
 	"message":               {},
 	"message/dkim":          {},
@@ -31,6 +34,7 @@ var direction = map[string][]string{
 	"store/journal/faultfs": {"store/journal"},
 	"store/storetest":       {"store"},
 	"internal/testmx":       {},
+	"internal/testdns":      {},
 	"internal/smtpbase":     {},
 	"internal/imports":      {},
 	"internal/e2e":          {},
@@ -45,6 +49,7 @@ var fences = map[string][]string{
 	"github.com/spf13/viper":         {"cmd/mailchute"},
 	"github.com/spf13/cobra":         {"cmd/mailchute"},
 	"github.com/emersion/go-msgauth": {"message"},
+	"github.com/miekg/dns":           {"relay", "internal", "message/dkim"},
 	"os/signal":                      {"cmd/mailchute"},
 }
 
