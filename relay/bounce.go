@@ -68,7 +68,8 @@ func hasWord(list, word string) bool {
 	return false
 }
 
-// reported describes recipients for a notice. An address that cannot be parsed is left out: it was refused at acceptance, or it is damage.
+// reported describes recipients for a notice. An address that cannot be parsed is left out: it was refused at
+// acceptance, or it is damage.
 func (d *Dispatcher) reported(delivery store.Delivery, recipients []int, action message.Action) []message.DSNRecipient {
 	var out []message.DSNRecipient
 	for _, i := range recipients {

@@ -203,8 +203,8 @@ func (n *network) secure(ctx context.Context, c *conn, useTLS bool) *fault {
 	return n.hello(ctx, c)
 }
 
-// tlsConfig verifies the name that the operator configured, never one that DNS gave (RFC 9525). Opportunistic TLS keeps out listeners only, so any
-// certificate will do (RFC 7435).
+// tlsConfig verifies the name that the operator configured, never one that DNS gave (RFC 9525). Opportunistic TLS keeps
+// out listeners only, so any certificate will do (RFC 7435).
 func (n *network) tlsConfig(t target) *tls.Config {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: n.opts.RootCAs, ServerName: strings.TrimSuffix(t.host, ".")}
 	if !t.verified() {
@@ -216,8 +216,8 @@ func (n *network) tlsConfig(t target) *tls.Config {
 	return config
 }
 
-// login authenticates. The password is read now, so that a changed file needs no restart, and leaves this function only towards
-// the host: no error of ours contains it, and neither does a reply that echoes it.
+// login authenticates. The password is read now, so that a changed file needs no restart, and leaves this function only
+// towards the host: no error of ours contains it, and neither does a reply that echoes it.
 func (n *network) login(ctx context.Context, c *conn) *fault {
 	t := c.target
 	if t.username == "" {

@@ -150,7 +150,7 @@ func (d *Dispatcher) launch(ctx context.Context, work *sync.WaitGroup, timer *ti
 		return
 	}
 	now := unixNano(d.opts.Now())
-	due, any := d.sched.wake(now)
+	d.sched.wake(now)
 	for {
 		st, ok := d.sched.next(now)
 		if !ok {
@@ -159,7 +159,7 @@ func (d *Dispatcher) launch(ctx context.Context, work *sync.WaitGroup, timer *ti
 		work.Go(func() { d.finished <- flight{st, d.attempt(ctx, st)} })
 	}
 	sleep := maxSleep
-	if any {
+	if due, any := d.sched.wake(now); any { // again: a lane whose first delivery has just started waits for its second
 		sleep = min(sleep, time.Duration(due-now))
 	}
 	timer.Reset(sleep)

@@ -146,6 +146,52 @@ func TestDispatcher_DeadSitesLeaveRoom(t *testing.T) {
 	})
 }
 
+// TestDispatcher_SecondOfALaneIsOnTime has one delivery under way for minutes when the next of its lane comes due.
+func TestDispatcher_SecondOfALaneIsOnTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, d := newQueue(), newDirectory(t, store.Stream{ID: "outbound"})
+		began := time.Now()
+		var times []time.Duration
+		tr := &fakeTransport{func(_ context.Context, j relay.Job) []relay.Result {
+			times = append(times, time.Since(began))
+			time.Sleep(5 * time.Minute)
+			return all(j, delivered())
+		}}
+		q.submit("outbound", began, "b@example.test")
+		q.submit("outbound", began.Add(7*time.Second), "b@example.test")
+		start(t, q, d, relay.Options{Transport: tr})
+		time.Sleep(30 * time.Minute)
+		synctest.Wait()
+		if fmt.Sprint(times) != "[0s 7s]" {
+			t.Errorf("attempts at %v, want [0s 7s]", times)
+		}
+	})
+}
+
+// TestDispatcher_RouteChangeFreesTheQueue changes the route of a stream whose smarthost hangs.
+func TestDispatcher_RouteChangeFreesTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, d := newQueue(), newDirectory(t, store.Stream{ID: "outbound", Route: store.Route{Host: "old.test", Port: 25}})
+		tr := &fakeTransport{func(ctx context.Context, j relay.Job) []relay.Result {
+			if j.Route.Host == "old.test" {
+				<-ctx.Done()
+				return all(j, relay.Result{Err: context.Cause(ctx)})
+			}
+			return all(j, delivered())
+		}}
+		start(t, q, d, relay.Options{Transport: tr})
+		for range 100 {
+			q.submit("outbound", time.Now(), "b@example.test")
+		}
+		synctest.Wait()
+		d.alter(t, "outbound", func(s *store.Stream) { s.Route.Host = "new.test" })
+		synctest.Wait()
+		if n := q.unfinished(); n != 2 {
+			t.Errorf("%d deliveries are left, want the 2 that hang", n)
+		}
+	})
+}
+
 func TestDispatcher_NeverExceedsLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, d := newQueue(), newDirectory(t, store.Stream{ID: "outbound"}, store.Stream{ID: "other"})

@@ -87,7 +87,8 @@ func (n *network) sortHosts(records []MX) []string {
 	return hosts
 }
 
-// hostName tells whether a name from DNS can be one of a host. It is shown to people and written into the store, so anything else is no use.
+// hostName tells whether a name from DNS can be one of a host. It is shown to people and written into the store, so
+// anything else is no use.
 func hostName(s string) bool {
 	return s != "" && len(s) <= 255 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
 }

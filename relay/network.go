@@ -20,7 +20,8 @@ type network struct {
 
 func newNetwork(opts Options) *network { return &network{opts: opts, pool: newPool(opts.Pool)} }
 
-// NewTransport returns the Transport that a Dispatcher with these options uses: SMTP over TCP, with connections kept for reuse.
+// NewTransport returns the Transport that a Dispatcher with these options uses: SMTP over TCP, with connections kept for
+// reuse.
 func NewTransport(opts Options) Transport { return newNetwork(opts.withDefaults()) }
 
 // Close implements Transport.
@@ -203,8 +204,8 @@ func undecided(batch []forward, results map[int]Result) []forward {
 	return left
 }
 
-// tooMany returns the recipients that the host only wants in another transaction (RFC 5321 4.5.3.1.10), and takes their results back.
-// Only where the transaction reached somebody: otherwise the next would end the same way.
+// tooMany returns the recipients that the host only wants in another transaction (RFC 5321 4.5.3.1.10), and takes their
+// results back. Only where the transaction reached somebody: otherwise the next would end the same way.
 func tooMany(batch []forward, results map[int]Result) []forward {
 	reached := false
 	for _, r := range batch {

@@ -22,8 +22,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Observer is called once per resolved attempt, from many goroutines at once; nil means none. It must not block.
 	Observer func(Outcome)
-	// Holder holds messages that need a person: damaged bodies and messages that made us panic. Every store.Operation is one. Nil
-	// means that such messages are deferred instead, for four hours each time.
+	// Holder holds messages that need a person: damaged bodies and messages that made us panic. Every store.Operation is
+	// one. Nil means that such messages are deferred instead, for four hours each time.
 	Holder Holder
 
 	// Limits bounds the attempts under way.
@@ -56,8 +56,8 @@ type Options struct {
 	AllowPrivate bool
 	// RootCAs verifies smarthosts; nil means the system's roots.
 	RootCAs *x509.CertPool
-	// ReadPassword returns the password in a file, which is read at each use; nil reads the file and removes one line end. What it returns
-	// is never logged.
+	// ReadPassword returns the password in a file, which is read at each use; nil reads the file and removes one line
+	// end. What it returns is never logged.
 	ReadPassword func(path string) (string, error)
 
 	// Now is the clock of everything that is stored; nil means time.Now.

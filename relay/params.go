@@ -104,8 +104,9 @@ func notifyParam(s string) string {
 	return strings.Join(known, ",")
 }
 
-// orcptParam encodes type;address for the wire: xtext, or for the type utf-8 the form of RFC 6533 3 that needs no SMTPUTF8. What
-// does not fit is left out: it is for the sender's convenience, and a host that refused it would cost the message.
+// orcptParam encodes type;address for the wire: xtext, or for the type utf-8 the form of RFC 6533 3 that needs no
+// SMTPUTF8. What does not fit is left out: it is for the sender's convenience, and a host that refused it would cost the
+// message.
 func orcptParam(s string) string {
 	kind, address, ok := strings.Cut(s, ";")
 	if !ok || address == "" || kind == "" || strings.Trim(strings.ToLower(kind), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {

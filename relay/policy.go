@@ -24,7 +24,8 @@ type Policy struct {
 	HoldWait time.Duration
 }
 
-// DefaultSchedule is dense at first, for greylisting and short outages, and then every four hours until the delivery expires.
+// DefaultSchedule is dense at first, for greylisting and short outages, and then every four hours until the delivery
+// expires.
 func DefaultSchedule() []time.Duration {
 	return []time.Duration{
 		//                  since the first attempt

@@ -180,8 +180,8 @@ func swallow(c net.Conn) {
 	}
 }
 
-// BenchmarkSend is the client alone, a 4 KiB message to one recipient over kept connections on loopback, both sides on the same cores. The claim:
-// well above what the accept path can take in, so that delivery never is the bottleneck.
+// BenchmarkSend is the client alone, a 4 KiB message to one recipient over kept connections on loopback, both sides on
+// the same cores. The claim: well above what the accept path can take in, so that delivery never is the bottleneck.
 func BenchmarkSend(b *testing.B) {
 	for _, workers := range []int{1, 10} {
 		b.Run(fmt.Sprintf("connections=%d", workers), func(b *testing.B) {

@@ -96,11 +96,12 @@ func (s *schedule) directory(snap *store.Snapshot) {
 	}
 }
 
-// unblock lets lanes go on whose site may not be the one they wait for any more.
+// unblock lets lanes go on that wait for a site which is not theirs any more, full as it may be: an operator changes the
+// route because the old one hangs.
 func (s *schedule) unblock(q *streamQueue) {
 	for _, l := range q.lanes {
 		if l.place == laneBlocked {
-			s.release(l.site)
+			s.wakeBlocked(l.site)
 		}
 	}
 }

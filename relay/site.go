@@ -6,8 +6,8 @@ const firstWindow = 2
 // site counts the attempts under way to one place, over all streams.
 //
 // It begins with a small window that every answer widens by one, up to the limit, and that silence closes to one. A site
-// that is dead or a tar pit therefore holds two places out of the total, not all that its limit would give it, and a hundred such sites at once
-// leave room for those that work.
+// that is dead or a tar pit therefore holds two places out of the total, not all that its limit would give it, and a
+// hundred such sites at once leave room for those that work.
 type site struct {
 	key     string
 	limit   int
@@ -63,19 +63,23 @@ func (s *schedule) site(r siteRule, destination string) *site {
 	return at
 }
 
-// release lets all lanes go on that wait for the site. Waking them one at a time would leave the slot unused when the
-// one woken belongs to a stream that may not send; there are no more of them than streams.
+// release lets lanes go on after an attempt to their site has ended.
 func (s *schedule) release(at *site) {
-	if at.full() {
-		return
+	if !at.full() {
+		s.wakeBlocked(at)
 	}
+	s.dropSite(at)
+}
+
+// wakeBlocked lets all lanes go on that wait for the site. Waking them one at a time would leave a place unused when the
+// one woken belongs to a stream that may not send; there are no more of them than streams.
+func (s *schedule) wakeBlocked(at *site) {
 	for at.blocked.len() > 0 {
 		l := at.blocked.pop()
 		l.site, l.place = nil, laneReady
 		l.stream.ready.push(l)
 		s.activate(l.stream)
 	}
-	s.dropSite(at)
 }
 
 func (s *schedule) dropSite(at *site) {

@@ -210,7 +210,8 @@ func (t *transaction) onData(ctx context.Context) *fault {
 	return nil
 }
 
-// abandon ends a transaction that has nobody to go to. A host that said 354 to it is waiting for content, and gets none (RFC 2920 3.1).
+// abandon ends a transaction that has nobody to go to. A host that said 354 to it is waiting for content, and gets none
+// (RFC 2920 3.1).
 func (t *transaction) abandon(ctx context.Context) *fault {
 	if !t.lonely {
 		return nil
@@ -256,8 +257,8 @@ func (t *transaction) transfer(ctx context.Context, body io.Reader, release func
 	}
 }
 
-// lastDot settles a message whose final dot got no usable answer. Certain are only a 421, which says that it was not taken, and
-// content that is not canonical, which gets no final dot.
+// lastDot settles a message whose final dot got no usable answer. Certain are only a 421, which says that it was not
+// taken, and content that is not canonical, which gets no final dot.
 func (t *transaction) lastDot(f *fault, certain bool) {
 	result := f.result(t.c.detail())
 	result.Uncertain = !certain

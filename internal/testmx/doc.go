@@ -7,8 +7,9 @@
 //	// … send to mx.Addr() …
 //	got := mx.Wait(1)[0]
 //
-// A Script changes single steps. Steps are counted over all connections of the server: the first time the server comes to a phase it uses the
-// first step listed for it, then the second, and when they are used up it behaves normally again. So greylisting is
+// A Script changes single steps. Steps are counted over all connections of the server: the first time the server comes
+// to a phase it uses the first step listed for it, then the second, and when they are used up it behaves normally again.
+// So greylisting is
 //
 //	testmx.Script{Steps: map[testmx.Phase][]testmx.Step{testmx.Rcpt: {{Reply: "451 4.7.1 come back later"}}}}
 //
@@ -16,8 +17,9 @@
 //
 //	testmx.Script{Steps: map[testmx.Phase][]testmx.Step{testmx.Connect: {{Reply: "554 no", Always: true}}}}
 //
-// Replies for single recipients are in Script.Rcpt. A client that breaks a rule (a command sent ahead without PIPELINING, a
-// line without CR, a command over 2,048 octets, content after AUTH that is no base64) fails the test when the server closes; see Violations.
+// Replies for single recipients are in Script.Rcpt. A client that breaks a rule (a command sent ahead without
+// PIPELINING, a line without CR, a command over 2,048 octets, content after AUTH that is no base64) fails the test when
+// the server closes; see Violations.
 //
 // The package is written on net and crypto/tls alone, so that it shares no mistake with any SMTP library.
 package testmx

@@ -66,12 +66,14 @@ type Script struct {
 	Extra []string
 	// NoEHLO answers 502 to EHLO, so that only HELO works.
 	NoEHLO bool
-	// TLS is the kind of TLS, CertNames the names in the certificate if not those of the server; the certificate is issued by the CA of the server.
+	// TLS is the kind of TLS, CertNames the names in the certificate if not those of the server; the certificate is
+	// issued by the CA of the server.
 	TLS       TLSMode
 	CertNames []string
 	// Inject is sent in the same packet as the reply to STARTTLS.
 	Inject string
-	// Users are the passwords of those who may log in. If there are any, AUTH PLAIN and LOGIN are offered and demanded before MAIL.
+	// Users are the passwords of those who may log in. If there are any, AUTH PLAIN and LOGIN are offered and demanded
+	// before MAIL.
 	Users map[string]string
 	// Mechanisms are the AUTH mechanisms offered; nil means PLAIN and LOGIN.
 	Mechanisms []string

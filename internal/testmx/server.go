@@ -180,7 +180,8 @@ func (s *Server) Credentials() []Credential {
 	return slices.Clone(s.credentials)
 }
 
-// Transcript returns the commands ("C: …") and replies ("S: …") of a connection, the first being 1. Content is not part of it.
+// Transcript returns the commands ("C: …") and replies ("S: …") of a connection, the first being 1. Content is not part
+// of it.
 func (s *Server) Transcript(conn int) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
