@@ -124,10 +124,14 @@ func (v *viewDB) write(fn func(*bbolt.Tx) error) error {
 		return store.ErrClosed
 	case !ran:
 		return err
-	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+	case isNoSpace(err):
 		return fmt.Errorf("writing %s: %v: %w", dbName, err, store.ErrFull)
 	}
 	return v.poison(err)
+}
+
+func isNoSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // inject fails a commit in tests.
@@ -168,7 +172,11 @@ func (v *viewDB) close() error {
 	if v.healthy() == nil {
 		err = guarded("writing "+dbName, func() error {
 			v.bolt.NoFreelistSync = false
-			return v.bolt.Update(func(*bbolt.Tx) error { return nil })
+			err := v.bolt.Update(func(*bbolt.Tx) error { return nil })
+			if isNoSpace(err) {
+				return nil // it only saves time
+			}
+			return err
 		})
 	}
 	return errors.Join(err, guarded("closing "+dbName, v.bolt.Close))

@@ -240,7 +240,10 @@ func readRecord(s *store.Snapshot, k, v []byte) error {
 func decodeRecord(s *store.Snapshot, kind byte, text []byte) error {
 	switch kind {
 	case kindAccount:
-		return json.Unmarshal(text, &s.Account)
+		if err := json.Unmarshal(text, &s.Account); err != nil {
+			return fmt.Errorf("%w: %w", err, store.ErrDamaged)
+		}
+		return nil
 	case kindUser:
 		return into(text, s.Users, func(v store.User) int64 { return v.ID })
 	case kindServer:

@@ -21,7 +21,6 @@ const chunkSize = 256 << 10
 // draft implements store.Draft.
 type draft struct {
 	s      *Store
-	ctx    context.Context // of Begin; staging belongs to that call
 	hash   hash.Hash
 	size   int64
 	buf    []byte
@@ -45,7 +44,7 @@ func (s *Store) Begin(ctx context.Context) (store.Draft, error) {
 	if err := s.space.check(); err != nil {
 		return nil, err
 	}
-	return &draft{s: s, ctx: ctx, hash: sha256.New()}, nil
+	return &draft{s: s, hash: sha256.New()}, nil
 }
 
 // Write takes more of the body.
@@ -55,7 +54,7 @@ func (d *draft) Write(p []byte) (int, error) {
 	}
 	for done := 0; done < len(p) && d.err == nil; {
 		if len(d.buf) == chunkSize {
-			d.stage()
+			d.stage(context.Background()) // Write has no context; it lasts one append
 			continue
 		}
 		n := min(len(p)-done, chunkSize-len(d.buf))
@@ -84,12 +83,12 @@ func (d *draft) grow(n int) {
 }
 
 // stage writes the buffer to the journal.
-func (d *draft) stage() {
-	if d.err = d.s.enter(d.ctx); d.err != nil {
+func (d *draft) stage(ctx context.Context) {
+	if d.err = d.s.enter(ctx); d.err != nil {
 		return
 	}
 	defer d.s.leave()
-	ref, err := d.s.jour.Stage(d.ctx, journal.Record{Type: typeBody, Payload: [][]byte{d.buf}})
+	ref, err := d.s.jour.Stage(ctx, journal.Record{Type: typeBody, Payload: [][]byte{d.buf}})
 	if err != nil {
 		d.err = journalError(err)
 		return
@@ -142,7 +141,7 @@ func (d *draft) accept(ctx context.Context, m store.Message, deliveries []store.
 		return err
 	}
 	if len(d.staged) > 0 && len(d.buf) > 0 {
-		if d.stage(); d.err != nil {
+		if d.stage(ctx); d.err != nil {
 			return d.err
 		}
 	}

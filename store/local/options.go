@@ -10,7 +10,8 @@ import (
 
 // Options tune an engine. The zero value is good for production.
 type Options struct {
-	// Journal tunes the journal; its Log is Options.Log where it is nil.
+	// Journal tunes the journal; its Log is Options.Log where it is nil. With a
+	// SegmentSize under 512 KiB large bodies do not fit.
 	Journal journal.Options
 	// LockTimeout is how long Open waits for another process to let go of the
 	// directory. Default 1 s.
