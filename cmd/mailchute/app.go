@@ -27,8 +27,9 @@ type app struct {
 	configFile string
 	dataDir    string
 	json       bool
-	newKey     bool // make a key file if there is none, whatever the tokens need
-	began      bool // a command was found and its arguments were right
+	newKey     bool   // make a key file if there is none, whatever the tokens need
+	began      bool   // a command was found and its arguments were right
+	command    string // which one it was, without its arguments
 }
 
 // adminFunc is the one implementation of an administrative command. It runs in
@@ -80,7 +81,7 @@ func (a *app) local(run func(cmd *cobra.Command, args []string) error) func(*cob
 // admin wraps an administrative command.
 func (a *app) admin(run adminFunc) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		a.began = true
+		a.began, a.command = true, cmd.CommandPath()
 		if a.live != nil {
 			return run(cmd.Context(), a.live.on(a), args)
 		}

@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -66,11 +68,12 @@ type control struct {
 	listener net.Listener
 	path     string
 	live     *admin
+	log      *slog.Logger
 }
 
 // listenControl makes the socket. The caller holds the data directory's lock, so
 // a socket that nobody answers on is a leftover and is replaced.
-func listenControl(cfg Config, live *admin) (*control, error) {
+func listenControl(cfg Config, live *admin, log *slog.Logger) (*control, error) {
 	path, moved := socketPath(cfg)
 	if moved {
 		if err := privateDir(filepath.Dir(path)); err != nil {
@@ -87,7 +90,7 @@ func listenControl(cfg Config, live *admin) (*control, error) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(&exitError{exitCreate, fmt.Errorf("protecting the control socket: %w", err)}, l.Close())
 	}
-	return &control{l, path, live}, nil
+	return &control{l, path, live, log}, nil
 }
 
 // privateDir makes a directory that is this user's alone, and refuses one that
@@ -166,7 +169,18 @@ func (c *control) run(w http.ResponseWriter, r *http.Request) {
 		errout: frameWriter{f, func(b []byte) frame { return frame{Err: b} }},
 	}
 	code := a.run(r.Context())
+	c.log.Log(r.Context(), commandLevel(a.command), "operator command", "command", a.command, "exit", code)
 	_ = f.send(frame{Exit: &code}) // a client that has gone needs no answer
+}
+
+// commandLevel keeps commands that only look, which scripts repeat, out of the
+// usual log. Arguments are never logged: a slip may put a secret there.
+func commandLevel(command string) slog.Level {
+	switch command[strings.LastIndexByte(command, ' ')+1:] {
+	case "list", "show", "lanes", "raw", "status", "check", "":
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
 }
 
 // frames writes the answer. Its mutex guards the encoder, and is held across the

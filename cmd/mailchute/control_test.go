@@ -31,7 +31,7 @@ func TestControl_ReplacesSocketThatNobodyAnswersOn(t *testing.T) {
 	if err := stale.Close(); err != nil {
 		t.Fatal(err)
 	}
-	c, err := listenControl(cfg, nil)
+	c, err := listenControl(cfg, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,12 +44,12 @@ func TestControl_ReplacesSocketThatNobodyAnswersOn(t *testing.T) {
 
 func TestControl_LeavesLivingSocketAlone(t *testing.T) {
 	cfg := configIn(t)
-	first, err := listenControl(cfg, nil)
+	first, err := listenControl(cfg, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer first.listener.Close()
-	second, err := listenControl(cfg, nil)
+	second, err := listenControl(cfg, nil, nil)
 	if err == nil {
 		_ = second.listener.Close()
 		t.Fatal("took over a socket that somebody answers on")
@@ -65,7 +65,7 @@ func TestControl_LeavesOtherFilesAlone(t *testing.T) {
 	if err := os.WriteFile(cfg.Control.Socket, []byte("data"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listenControl(cfg, nil); exitCode(err) != exitCreate {
+	if _, err := listenControl(cfg, nil, nil); exitCode(err) != exitCreate {
 		t.Errorf("listenControl = %v, want exit code %d", err, exitCreate)
 	}
 	if b, err := os.ReadFile(cfg.Control.Socket); err != nil || string(b) != "data" {

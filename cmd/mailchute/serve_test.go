@@ -1,14 +1,22 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/netip"
+	"net/textproto"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"github.com/mailchute/mailchute/store"
 	"github.com/mailchute/mailchute/store/local"
@@ -96,6 +104,7 @@ func TestPasteLines_OfferOnlyWhatWorks(t *testing.T) {
 }
 
 func TestServer_ForgetsWhatIsOlderThanRetention(t *testing.T) {
+	defer goleak.VerifyNone(t)
 	cfg := demoConfig(filepath.Join(t.TempDir(), "data"))
 	log := slog.New(slog.DiscardHandler)
 	s, err := openServer(cfg, log)
@@ -130,6 +139,84 @@ func TestServer_ForgetsWhatIsOlderThanRetention(t *testing.T) {
 	}
 }
 
+func TestServer_ListenerKinds(t *testing.T) {
+	for _, tt := range []struct {
+		listener  string
+		cleartext []netip.Prefix
+		client    string // TLS that the client uses
+		offers    []string
+		lacks     []string
+		auth      string
+	}{
+		{tlsStart, prefixes("127.0.0.0/8"), "", []string{"STARTTLS", "AUTH PLAIN LOGIN"}, nil, "235 "},
+		{tlsStart, nil, "", []string{"STARTTLS"}, []string{"AUTH"}, "538 "},
+		{tlsImplicit, nil, tlsImplicit, []string{"AUTH PLAIN LOGIN"}, []string{"STARTTLS"}, "235 "},
+		{tlsNone, prefixes("127.0.0.0/8"), "", []string{"AUTH PLAIN LOGIN"}, []string{"STARTTLS"}, "235 "},
+		{tlsNone, nil, "", nil, []string{"STARTTLS", "AUTH"}, "538 "},
+	} {
+		t.Run(fmt.Sprintf("%s/%v", tt.listener, tt.cleartext), func(t *testing.T) {
+			cfg := demoConfig(filepath.Join(t.TempDir(), "data"))
+			cfg.SMTP.Listeners = []ListenerConfig{{Address: "127.0.0.1:0", TLS: tt.listener}}
+			cfg.SMTP.CleartextAuth = tt.cleartext
+			s, err := openServer(cfg, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin, err := createStarter(t.Context(), s.files, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			runUntil(t, s, func(*local.Store) bool { return true }, func() {
+				hello, auth := helloAndAuth(t, s.cfg.SMTP.Listeners[0].Address, tt.client, begin.serverToken)
+				for _, word := range tt.offers {
+					if !strings.Contains(hello, word) {
+						t.Errorf("EHLO lacks %s: %s", word, hello)
+					}
+				}
+				for _, word := range tt.lacks {
+					if strings.Contains(hello, word) {
+						t.Errorf("EHLO offers %s: %s", word, hello)
+					}
+				}
+				if !strings.HasPrefix(auth, tt.auth) {
+					t.Errorf("AUTH is answered %q, want %q", auth, tt.auth)
+				}
+			})
+		})
+	}
+}
+
+// helloAndAuth returns the answers to EHLO and to AUTH PLAIN.
+func helloAndAuth(t *testing.T, address, mode, token string) (hello, auth string) {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if mode == tlsImplicit {
+		c = tls.Client(c, demoTLS())
+	}
+	r := textproto.NewReader(bufio.NewReader(c))
+	ask := func(line string) string {
+		t.Helper()
+		if _, err := io.WriteString(c, line); err != nil {
+			t.Fatal(err)
+		}
+		code, text, err := r.ReadResponse(0)
+		if code == 0 {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("%d %s", code, text)
+	}
+	ask("")
+	hello = ask("EHLO test.example\r\n")
+	return hello, ask("AUTH PLAIN " + plainResponse(token, token) + "\r\n")
+}
+
 // commit stores a message of the stream outbound that was accepted at a time.
 func commit(t *testing.T, db *local.Store, at time.Time) store.ID {
 	t.Helper()
@@ -157,8 +244,9 @@ func commit(t *testing.T, db *local.Store, at time.Time) store.ID {
 	return m.ID
 }
 
-// runUntil runs a server until what it should do is done.
-func runUntil(t *testing.T, s *server, done func(*local.Store) bool) {
+// runUntil runs a server until what it should do is done, and then what the
+// test does with it.
+func runUntil(t *testing.T, s *server, done func(*local.Store) bool, then ...func()) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -168,6 +256,9 @@ func runUntil(t *testing.T, s *server, done func(*local.Store) bool) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	ok := done(s.files.store)
+	for _, do := range then {
+		do()
+	}
 	stop()
 	if err := <-ended; err != nil {
 		t.Fatal(err)
