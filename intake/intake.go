@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/mailchute/mailchute/auth"
@@ -83,11 +84,18 @@ type Intake struct {
 	directory Directory
 	store     store.Intake
 	opts      Options
+	copies    sync.Pool // of *[copySize]byte, for content on its way into a draft
 }
+
+// copySize is what is copied of a message at once. A buffer for each message
+// would be the greater part of all that a small one allocates.
+const copySize = 32 << 10
 
 // New returns an Intake that stores into s under the rules of d.
 func New(d Directory, s store.Intake, opts Options) *Intake {
-	return &Intake{directory: d, store: s, opts: opts.withDefaults()}
+	i := &Intake{directory: d, store: s, opts: opts.withDefaults()}
+	i.copies.New = func() any { return new([copySize]byte) }
+	return i
 }
 
 // CheckSender tells whether the principal may use the reverse-path, as far as

@@ -133,7 +133,7 @@ func (s *submission) commit(ctx context.Context, body io.Reader) error {
 	if _, err := s.header.WriteTo(draft); err != nil {
 		return err
 	}
-	if _, err := io.Copy(draft, body); err != nil {
+	if err := s.copy(draft, body); err != nil {
 		return err
 	}
 	if s.stream.RefuseBareLF && s.content.BareLFs() > 0 {
@@ -144,6 +144,13 @@ func (s *submission) commit(ctx context.Context, body io.Reader) error {
 		return err
 	}
 	return draft.Commit(ctx, s.record(), deliveries)
+}
+
+func (s *submission) copy(to io.Writer, from io.Reader) error {
+	buf := s.copies.Get().(*[copySize]byte)
+	defer s.copies.Put(buf)
+	_, err := io.CopyBuffer(to, from, buf[:])
+	return err
 }
 
 func (s *submission) record() store.Message {
