@@ -59,7 +59,7 @@ func (o benchOptions) validate() error {
 
 func (a *app) benchCommand() *cobra.Command {
 	var o benchOptions
-	var dir, profile string
+	var dir, cpu, memory string
 	size := "4KiB"
 	cmd := &cobra.Command{
 		Use: "bench", Short: "Measure this machine: a temporary relay, a load generator and a sink on loopback", Args: noArgs,
@@ -94,7 +94,8 @@ of the rounds.`,
 	f.IntVar(&o.Idle, "idle", 0, "further connections that log in and stay idle")
 	f.BoolVar(&o.Baseline, "baseline", false, "measure go-smtp with a discarding backend, and the disk, in turns")
 	f.StringVar(&dir, "dir", "", "`directory` for the temporary files (default: the system's)")
-	f.StringVar(&profile, "cpuprofile", "", "write a processor profile of the relay to `file`")
+	f.StringVar(&cpu, "cpuprofile", "", "write a processor profile of the relay to `file`")
+	f.StringVar(&memory, "memprofile", "", "write what the relay allocated to `file`")
 	cmd.RunE = a.local(func(cmd *cobra.Command, _ []string) (err error) {
 		if o.Size, err = parseSize(size); err != nil {
 			return usage("--size: %w", err)
@@ -103,7 +104,7 @@ of the rounds.`,
 			return err
 		}
 		context.AfterFunc(cmd.Context(), a.unstop)
-		return a.bench(cmd.Context(), o.withDefaults(), a.abs(dir), a.abs(profile))
+		return a.bench(cmd.Context(), o.withDefaults(), a.abs(dir), benchOrder{Kind: partRelay, CPU: a.abs(cpu), Memory: a.abs(memory)})
 	})
 	cmd.AddCommand(a.benchPartCommand())
 	return cmd
@@ -119,7 +120,9 @@ func (o benchOptions) withDefaults() benchOptions {
 	return o
 }
 
-func (a *app) bench(ctx context.Context, o benchOptions, parent, profile string) error {
+// bench measures in a directory of its own below parent. The order is the
+// relay's, to be completed.
+func (a *app) bench(ctx context.Context, o benchOptions, parent string, order benchOrder) error {
 	dir, err := os.MkdirTemp(parent, "mailchute-bench-")
 	if err != nil {
 		return &exitError{exitCreate, err}
@@ -128,8 +131,9 @@ func (a *app) bench(ctx context.Context, o benchOptions, parent, profile string)
 	if inMemory(dir) {
 		fmt.Fprintf(a.errout, "mailchute: %s is in memory, where a sync costs nothing; name a directory on a disk with --dir\n", dir)
 	}
-	b := &bench{app: a, benchOptions: o, dir: dir, profile: profile}
-	r, err := b.run(ctx)
+	order.Options, order.Dir = o, dir
+	b := &bench{app: a, benchOptions: o, dir: dir}
+	r, err := b.run(ctx, order)
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
@@ -143,8 +147,7 @@ func (a *app) bench(ctx context.Context, o benchOptions, parent, profile string)
 type bench struct {
 	*app
 	benchOptions
-	dir     string
-	profile string
+	dir string
 
 	parts []*benchPart // all that run
 	relay *benchTarget
@@ -162,9 +165,9 @@ type benchTarget struct {
 	rounds []benchRound
 }
 
-func (b *bench) run(ctx context.Context) (_ *benchReport, err error) {
+func (b *bench) run(ctx context.Context, order benchOrder) (_ *benchReport, err error) {
 	defer func() { err = errors.Join(err, b.stop()) }()
-	if err := b.start(ctx); err != nil {
+	if err := b.start(ctx, order); err != nil {
 		return nil, err
 	}
 	idle, err := b.park(ctx)
@@ -193,8 +196,7 @@ func (b *bench) run(ctx context.Context) (_ *benchReport, err error) {
 }
 
 // start fills the directory and starts the processes.
-func (b *bench) start(ctx context.Context) (err error) {
-	order := benchOrder{Options: b.benchOptions, Dir: b.dir}
+func (b *bench) start(ctx context.Context, order benchOrder) (err error) {
 	if b.Deliver {
 		if b.sink, err = b.startPart(ctx, benchOrder{Kind: partSink, Options: b.benchOptions}); err != nil {
 			return err
@@ -205,7 +207,6 @@ func (b *bench) start(ctx context.Context) (err error) {
 	if b.relay.logins, err = prepareBench(ctx, order); err != nil {
 		return fmt.Errorf("filling %s: %w", b.dir, err)
 	}
-	order.Kind, order.Profile = partRelay, b.profile
 	if b.relay.part, err = b.startPart(ctx, order); err != nil || !b.Baseline {
 		return err
 	}

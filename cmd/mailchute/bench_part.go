@@ -37,7 +37,8 @@ type benchOrder struct {
 	Dir      string       `json:"dir,omitempty"`
 	Sink     string       `json:"sink,omitempty"`
 	Resolver string       `json:"resolver,omitempty"`
-	Profile  string       `json:"profile,omitempty"`
+	CPU      string       `json:"cpu_profile,omitempty"`
+	Memory   string       `json:"memory_profile,omitempty"`
 }
 
 // benchReady is the first line that it answers.
@@ -163,7 +164,7 @@ func (a *app) benchPart(ctx context.Context) error {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- work.run(ctx) }()
-	err = profiled(order.Profile, func() error { return a.answerPart(lines, work) })
+	err = profiled(order, func() error { return a.answerPart(lines, work) })
 	stop()
 	return errors.Join(err, <-ended)
 }
@@ -182,11 +183,12 @@ func (a *app) answerPart(lines *bufio.Scanner, work benchWork) error {
 	return lines.Err()
 }
 
-func profiled(path string, run func() error) error {
-	if path == "" {
-		return run()
+// profiled writes the profiles that were ordered of what happens in run.
+func profiled(order benchOrder, run func() error) error {
+	if order.CPU == "" {
+		return errors.Join(run(), writeAllocations(order.Memory))
 	}
-	f, err := os.Create(path)
+	f, err := os.Create(order.CPU)
 	if err != nil {
 		return &exitError{exitCreate, err}
 	}
@@ -195,7 +197,18 @@ func profiled(path string, run func() error) error {
 	}
 	err = run()
 	pprof.StopCPUProfile()
-	return errors.Join(err, f.Close())
+	return errors.Join(err, f.Close(), writeAllocations(order.Memory))
+}
+
+func writeAllocations(path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return &exitError{exitCreate, err}
+	}
+	return errors.Join(pprof.Lookup("allocs").WriteTo(f, 0), f.Close())
 }
 
 func measureSelf(taken int64) benchUsage {
