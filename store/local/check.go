@@ -98,6 +98,7 @@ func (s *Store) check(ctx context.Context, how CheckOptions, r *Report) error {
 			r.problem("journal segment %d is damaged; it is kept and holds back retention", seg.Number)
 		}
 	}
+	r.unreadable(s)
 	if !how.Full {
 		return nil
 	}
@@ -109,6 +110,12 @@ func (s *Store) check(ctx context.Context, how CheckOptions, r *Report) error {
 		return err
 	}
 	return s.checkRebuilt(ctx, r)
+}
+
+func (r *Report) unreadable(s *Store) {
+	if s.unreadable > 0 {
+		r.problem("%d journal records cannot be made sense of; the log of the start names them", s.unreadable)
+	}
 }
 
 // checkCounts compares what is counted in memory with the view, where no
@@ -312,6 +319,7 @@ func (s *Store) checkRebuilt(ctx context.Context, r *Report) error {
 	if err != nil {
 		return errors.Join(err, db.close())
 	}
+	r.unreadable(shadow)
 	err = s.checkpoint()
 	if err == nil && (s.jour.End() != end || shadow.position != end) {
 		r.problem("mail moved during the check, so the view was not compared with the journal; check again while the server is stopped")

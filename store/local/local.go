@@ -46,6 +46,9 @@ type Store struct {
 	// epoch tells the leases of this process from those of earlier ones, which
 	// are void. It is random: should two be equal, an old lease is waited for.
 	epoch uint64
+	// unreadable counts the journal records that the replay could not make
+	// sense of although their checksum was right. It does not change after Open.
+	unreadable int
 
 	checkpointing sync.Mutex       // one checkpoint at a time; held across its transaction on purpose
 	position      journal.Position // of the view; guarded by checkpointing

@@ -138,7 +138,10 @@ func (r *Rebuilt) mail(ctx context.Context, dir, fresh string, opts Options) err
 	if err != nil {
 		return errors.Join(err, j.Close())
 	}
-	_, err = fold(ctx, opts, db, j, 0)
+	folded, err := fold(ctx, opts, db, j, 0)
+	if err == nil && folded.unreadable > 0 {
+		r.Lost = append(r.Lost, fmt.Sprintf("%d journal records that cannot be made sense of", folded.unreadable))
+	}
 	if err == nil {
 		err = db.read(func(tx *bbolt.Tx) error {
 			r.Messages = tx.Bucket(bucketMessage).Stats().KeyN

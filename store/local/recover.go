@@ -61,6 +61,7 @@ func (s *Store) replay(ctx context.Context, from journal.Position) error {
 		l, err := decodeRecordAt(e.Type, e.Payload, e.Ref)
 		if err != nil {
 			s.log.Error("a journal record cannot be read", "error", err)
+			s.unreadable++
 			return nil
 		}
 		if err := s.reapply(&l); err != nil {

@@ -71,8 +71,7 @@ func (w *watcher) signal() {
 }
 
 // Watch implements store.Queue. The tickets of the deliveries present come
-// first, oldest message first; none of them is delivered after a newer ticket
-// of the same delivery.
+// first; none of them is delivered after a newer ticket of the same delivery.
 func (s *Store) Watch(ctx context.Context, fn func([]store.Ticket)) error {
 	if err := s.enter(ctx); err != nil {
 		return err
