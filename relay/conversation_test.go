@@ -62,7 +62,7 @@ func TestConversations(t *testing.T) {
 		{name: "STARTTLS refused", script: at(testmx.StartTLS, reply("454 4.7.0 no TLS now")), want: "delivered 250 dot, delivered 250 dot", stored: 1},
 		{name: "TLS fails, plain follows", script: testmx.Script{TLS: testmx.BrokenTLS}, want: "delivered 250 dot, delivered 250 dot", stored: 1},
 		{name: "TLS fails, demanded", script: testmx.Script{TLS: testmx.BrokenTLS}, job: func(j *relay.Job) { j.Route.TLS = store.TLSStartTLS }, want: "temporary 0 starttls, temporary 0 starttls"},
-		{name: "STARTTLS stalls", script: at(testmx.StartTLS, stall), tune: func(o *relay.Options) { o.Timeouts.Hello = quick }, want: "temporary 0 starttls, temporary 0 starttls"},
+		{name: "STARTTLS stalls", script: at(testmx.StartTLS, stall), tune: func(o *relay.Options) { o.Timeouts.Hello = time.Second }, want: "temporary 0 starttls, temporary 0 starttls"},
 		{name: "STARTTLS injection", script: testmx.Script{Inject: "250 2.0.0 believe me\r\n"}, want: "temporary 0 starttls, temporary 0 starttls"},
 
 		{name: "MAIL 550", script: at(testmx.Mail, reply("550 5.1.8 sender unknown")), want: "permanent 550 mail, permanent 550 mail"},

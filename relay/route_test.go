@@ -155,7 +155,7 @@ func TestMX_NextHost(t *testing.T) {
 			w.host("a.test", 1, first)
 			w.host("b.test", 2, second)
 			o := w.options()
-			o.Timeouts.Hello, o.Timeouts.Rcpt, o.Timeouts.Data = quick, quick, quick
+			o.Timeouts.Hello, o.Timeouts.Rcpt, o.Timeouts.Data = time.Second, time.Second, time.Second
 			got := transport(t, o).Send(context.Background(), job())[0]
 			if fate(got) != c.want || len(second.Messages()) != c.second {
 				t.Errorf("Send = %s with %d messages at the second host, want %s and %d", fate(got), len(second.Messages()), c.want, c.second)
@@ -284,7 +284,6 @@ func TestSmarthost(t *testing.T) {
 			if c.tune != nil {
 				c.tune(&o)
 			}
-			o.Timeouts.TLS = time.Second
 			j := job("b@one.test", "c@two.test")
 			j.Route = route
 			got := transport(t, o).Send(context.Background(), j)

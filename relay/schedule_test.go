@@ -123,6 +123,24 @@ func TestSchedule_Flight(t *testing.T) {
 	}
 }
 
+// TestSite_Window is how many attempts a site gets after what it has answered, most of them at once.
+func TestSite_Window(t *testing.T) {
+	reply := []Result{{Reply: store.Reply{Code: 450, Command: phaseRcpt, Host: "mx"}}}
+	silence := []Result{{Err: errNoResult, Reply: store.Reply{Command: phaseConnect}}}
+	ours := []Result{own(phaseDNS, 556, detailNullMX, time.Time{}, "null MX").result("")}
+	stopped := []Result{{Err: errInterrupted}}
+	mixed := append(silence[:1:1], reply...)
+	at := &site{limit: 4, window: firstWindow}
+	for i, c := range []struct {
+		results []Result
+		want    int
+	}{{reply, 3}, {ours, 3}, {stopped, 3}, {mixed, 4}, {reply, 4}, {silence, 1}, {stopped, 1}, {silence, 1}, {reply, 2}, {nil, 2}} {
+		if at.learn(contactOf(c.results)); at.window != c.want {
+			t.Errorf("step %d: window %d, want %d", i, at.window, c.want)
+		}
+	}
+}
+
 // TestSchedule_Model runs random operations against what must always hold: nothing is lost, nothing starts early or twice,
 // and no limit is exceeded.
 func TestSchedule_Model(t *testing.T) {

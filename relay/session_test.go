@@ -99,6 +99,16 @@ func TestReuse(t *testing.T) {
 	}
 }
 
+// TestReuse_NoResetAfterTheDot saves a round trip: the end of the data has ended the transaction, refused or not.
+func TestReuse_NoResetAfterTheDot(t *testing.T) {
+	w, mx := single(t, at(testmx.Dot, testmx.Step{Reply: "550 5.7.1 spam"}))
+	tr := transport(t, w.options())
+	first, second := tr.Send(context.Background(), job())[0], tr.Send(context.Background(), job())[0]
+	if first.Verdict() != relay.Permanent || second.Verdict() != relay.Delivered || mx.Connections() != 1 || mx.Reached(testmx.Reset) != 0 {
+		t.Errorf("%s, %s on %d connections with %d RSET", fate(first), fate(second), mx.Connections(), mx.Reached(testmx.Reset))
+	}
+}
+
 // TestReuse_StaleConnection closes a kept connection behind the client's back.
 func TestReuse_StaleConnection(t *testing.T) {
 	for name, second := range map[string]testmx.Step{

@@ -249,7 +249,7 @@ func (t *transaction) transfer(ctx context.Context, body io.Reader, release func
 		t.lastDot(f, f.err == nil)
 		return
 	}
-	t.c.dirty = r.code/100 != 2
+	t.c.dirty = false // whatever the answer, the end of the data has cleared the transaction (RFC 5321 4.1.1.4)
 	answer := t.c.refused(r, phaseDot).result(t.c.detail())
 	answer.Relayed = r.code/100 == 2 && !t.c.ext.dsn
 	for _, to := range t.accepted {
