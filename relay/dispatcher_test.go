@@ -151,9 +151,12 @@ func TestDispatcher_SecondOfALaneIsOnTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, d := newQueue(), newDirectory(t, store.Stream{ID: "outbound"})
 		began := time.Now()
+		var mu sync.Mutex
 		var times []time.Duration
 		tr := &fakeTransport{func(_ context.Context, j relay.Job) []relay.Result {
+			mu.Lock()
 			times = append(times, time.Since(began))
+			mu.Unlock()
 			time.Sleep(5 * time.Minute)
 			return all(j, delivered())
 		}}
