@@ -28,6 +28,7 @@ type benchOptions struct {
 	Backlog       int           `json:"backlog"`
 	Idle          int           `json:"idle"`
 	Baseline      bool          `json:"baseline"`
+	Fresh         bool          `json:"fresh"`
 }
 
 // benchMaxDuration keeps a slip of the finger from filling the disk.
@@ -93,6 +94,7 @@ of the rounds.`,
 	f.IntVar(&o.Backlog, "backlog", 0, "deferred messages that are queued beforehand")
 	f.IntVar(&o.Idle, "idle", 0, "further connections that log in and stay idle")
 	f.BoolVar(&o.Baseline, "baseline", false, "measure go-smtp with a discarding backend, and the disk, in turns")
+	f.BoolVar(&o.Fresh, "fresh", false, "begin in an empty directory, not in that of a relay that has run for a while")
 	f.StringVar(&dir, "dir", "", "`directory` for the temporary files (default: the system's)")
 	f.StringVar(&cpu, "cpuprofile", "", "write a processor profile of the relay to `file`")
 	f.StringVar(&memory, "memprofile", "", "write what the relay allocated to `file`")
@@ -155,6 +157,7 @@ type bench struct {
 	sink  *benchPart   // nil without --deliver
 	disk  *diskProbe   // nil without --baseline
 
+	prepared int   // commits in the journal before the relay began
 	idleCost int64 // octets of the relay for each idle connection
 }
 
@@ -192,7 +195,7 @@ func (b *bench) run(ctx context.Context, order benchOrder) (_ *benchReport, err 
 	if err := b.stop(); err != nil {
 		return nil, err
 	}
-	return r, b.countSyncs(ctx, r)
+	return r, b.countSyncs(r)
 }
 
 // start fills the directory and starts the processes.
@@ -206,6 +209,11 @@ func (b *bench) start(ctx context.Context, order benchOrder) (err error) {
 	b.relay = &benchTarget{}
 	if b.relay.logins, err = prepareBench(ctx, order); err != nil {
 		return fmt.Errorf("filling %s: %w", b.dir, err)
+	}
+	if b.Backlog == 0 {
+		if b.prepared, err = b.commits(); err != nil {
+			return err
+		}
 	}
 	if b.relay.part, err = b.startPart(ctx, order); err != nil || !b.Baseline {
 		return err

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"path/filepath"
@@ -71,24 +70,30 @@ func (p *diskProbe) close() error { return p.file.Close() }
 // syncCountLimit is the journal beyond which counting would take too long.
 const syncCountLimit = 1 << 30
 
-// countSyncs counts the groups in the relay's journal, each of which was one
-// sync. It needs the relay to have ended.
-func (b *bench) countSyncs(ctx context.Context, r *benchReport) error {
-	dir := filepath.Join(b.dir, "data", "journal")
-	if b.Backlog > 0 || int64(r.Relay.Messages)*int64(b.Size) > syncCountLimit || ctx.Err() != nil {
+// countSyncs tells how many groups the relay has added to its journal, each of
+// which was one sync. It needs the relay to have ended.
+func (b *bench) countSyncs(r *benchReport) error {
+	if b.Backlog > 0 || int64(r.Relay.Messages)*int64(b.Size) > syncCountLimit {
 		return nil
 	}
-	var c commitCounter
-	if err := journal.Dump(&c, dir, journal.DumpOptions{JSON: true}); err != nil {
+	n, err := b.commits()
+	if err != nil {
 		return err
 	}
 	var busy time.Duration
 	for _, round := range b.relay.rounds {
 		busy += max(round.through, round.window)
 	}
-	r.Relay.Syncs = c.n
-	r.Relay.SyncsPerSecond = float64(c.n) / busy.Seconds()
+	r.Relay.Syncs = n - b.prepared
+	r.Relay.SyncsPerSecond = float64(r.Relay.Syncs) / busy.Seconds()
 	return nil
+}
+
+// commits counts the commit frames in the journal.
+func (b *bench) commits() (int, error) {
+	var c commitCounter
+	err := journal.Dump(&c, filepath.Join(b.dir, "data", "journal"), journal.DumpOptions{JSON: true})
+	return c.n, err
 }
 
 // commitCounter counts the commit frames in a dump.

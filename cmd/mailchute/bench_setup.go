@@ -61,7 +61,44 @@ func prepareBench(ctx context.Context, order benchOrder) (logins []string, err e
 	if err != nil {
 		return nil, err
 	}
+	if err := breakIn(ctx, f.store, cfg.DataDir, order.Options); err != nil {
+		return nil, err
+	}
 	return logins, fillBacklog(ctx, f.store, order.Options)
+}
+
+const (
+	breakInBytes = 80 << 20 // a segment of the journal, and enough of the next to have spares made
+	breakInBody  = 2 << 20
+	breakInWait  = 20 * time.Second
+)
+
+// breakIn makes the directory that of a relay which has run for a while: its
+// first journal segment, which grew as it was written and so took longer to
+// sync, is full, and the next ones lie ready.
+func breakIn(ctx context.Context, s store.Store, dir string, o benchOptions) error {
+	if o.Fresh {
+		return nil
+	}
+	body := bytes.TrimSuffix(benchContent(breakInBody), []byte(".\r\n"))
+	for range breakInBytes / breakInBody {
+		if err := putOne(ctx, s, body, benchDomain(0), store.Sent); err != nil {
+			return fmt.Errorf("filling the first segment: %w", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, breakInWait)
+	defer cancel()
+	for {
+		spares, err := filepath.Glob(filepath.Join(dir, "journal", "*.free"))
+		if err != nil || len(spares) >= 2 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for spare segments: %w", ctx.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 func benchDirectory(f *files, s *store.Snapshot, cfg Config, order benchOrder) (changes []store.Change, logins []string) {
@@ -115,7 +152,7 @@ func fillBacklog(ctx context.Context, s store.Store, o benchOptions) error {
 	for range min(backlogWriters, o.Backlog) {
 		g.Go(func() error {
 			for i := int(n.Add(1)); i <= o.Backlog; i = int(n.Add(1)) {
-				if err := deferOne(ctx, s, body, benchDomain(i%o.Destinations)); err != nil {
+				if err := putOne(ctx, s, body, benchDomain(i%o.Destinations), store.Queued); err != nil {
 					return fmt.Errorf("backlog: %w", err)
 				}
 			}
@@ -125,7 +162,8 @@ func fillBacklog(ctx context.Context, s store.Store, o benchOptions) error {
 	return g.Wait()
 }
 
-func deferOne(ctx context.Context, s store.Store, body []byte, domain string) error {
+// putOne stores a message whose recipient is finished, or due tomorrow.
+func putOne(ctx context.Context, s store.Store, body []byte, domain string, state store.State) error {
 	now := time.Now()
 	m := store.Message{
 		ID: store.NewID(), Server: firstBenchServer(s), Stream: benchStreamID(0), Accepted: now, From: benchSender,
@@ -141,7 +179,7 @@ func deferOne(ctx context.Context, s store.Store, body []byte, domain string) er
 	}
 	return draft.Commit(ctx, m, []store.Delivery{{
 		ID: store.DeliveryID{Message: m.ID}, Server: m.Server, Stream: m.Stream, Destination: domain,
-		Recipients: []store.Recipient{{Address: "user@" + domain, State: store.Queued}},
+		Recipients: []store.Recipient{{Address: "user@" + domain, State: state}},
 		Due:        now.Add(24 * time.Hour), Expires: now.Add(5 * 24 * time.Hour),
 	}})
 }
