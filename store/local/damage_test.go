@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -240,6 +241,31 @@ func TestDamage_OfABodyIsSeenWhenItIsRead(t *testing.T) {
 	report, err := s.Check(t.Context(), CheckOptions{})
 	if err != nil || report.OK() || !strings.Contains(report.Problems[0], queued.String()) {
 		t.Errorf("Check = %+v, %v, want the message", report, err)
+	}
+}
+
+// TestDamage_WrongBodyIsSeen has a state that points at the body of another
+// message, which the journal's own checksums cannot know.
+func TestDamage_WrongBodyIsSeen(t *testing.T) {
+	s := openT(t, t.TempDir(), smallOptions())
+	one, two := acceptT(t, s, 500), acceptT(t, s, 501)
+	a, err := s.find(one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.find(two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mixed := *a
+	mixed.body = b.body
+	r, err := s.openBody(&mixed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if n, err := io.Copy(io.Discard, r); !errors.Is(err, store.ErrDamaged) {
+		t.Errorf("reading = %d octets, %v, want %v", n, err, store.ErrDamaged)
 	}
 }
 

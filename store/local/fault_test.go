@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mailchute/mailchute/store"
+	"github.com/mailchute/mailchute/store/journal"
 	"github.com/mailchute/mailchute/store/journal/faultfs"
 )
 
@@ -250,5 +251,48 @@ func TestReplay_BringsBackWhatTheViewLacks(t *testing.T) {
 	if err != nil || !r.Deliveries[0].Done() || len(r.Events) != 2 {
 		t.Errorf("Record = %+v, %v, want it sent once", r, err)
 	}
+	checkT(t, again)
+}
+
+// heldJournal keeps an Append from returning although it is durable.
+type heldJournal struct {
+	journalFile
+	durable, resume chan struct{}
+}
+
+func (j *heldJournal) AppendDepending(ctx context.Context, deps []journal.Ref, recs ...journal.Record) ([]journal.Ref, journal.Position, error) {
+	refs, pos, err := j.journalFile.AppendDepending(ctx, deps, recs...)
+	j.durable <- struct{}{}
+	<-j.resume
+	return refs, pos, err
+}
+
+// TestCheckpoint_DoesNotPassWhatIsNotApplied has a checkpoint between the moment
+// when a record is durable and that when it is in the overlay.
+func TestCheckpoint_DoesNotPassWhatIsNotApplied(t *testing.T) {
+	opts := smallOptions()
+	opts.CheckpointEvery = time.Hour
+	s := openT(t, t.TempDir(), opts)
+	acceptT(t, s, 10)
+	held := &heldJournal{s.jour, make(chan struct{}), make(chan struct{})}
+	s.jour = held
+	accepted := make(chan store.ID, 1)
+	go func() {
+		id, err := acceptOne(s, make([]byte, 10))
+		if err != nil {
+			t.Error(err)
+		}
+		accepted <- id
+	}()
+	<-held.durable
+	if err := s.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	close(held.resume)
+	id := <-accepted
+	crashed := filepath.Join(t.TempDir(), "crashed")
+	copyDir(t, s.root, crashed)
+	again := openT(t, crashed, opts)
+	wantBody(t, again, id, 10)
 	checkT(t, again)
 }
