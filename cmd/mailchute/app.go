@@ -20,7 +20,6 @@ type app struct {
 	in      io.Reader
 	out     io.Writer
 	errout  io.Writer
-	unstop  func() // gives the signals back, so that a second one kills
 
 	live *admin // the running server's; nil in a process of its own
 

@@ -105,7 +105,6 @@ of the rounds.`,
 		if err := o.validate(); err != nil {
 			return err
 		}
-		context.AfterFunc(cmd.Context(), a.unstop)
 		return a.bench(cmd.Context(), o.withDefaults(), a.abs(dir), benchOrder{Kind: partRelay, CPU: a.abs(cpu), Memory: a.abs(memory)})
 	})
 	cmd.AddCommand(a.benchPartCommand())

@@ -35,7 +35,6 @@ as promised.`,
 				return &exitError{exitCreate, err}
 			}
 			defer os.RemoveAll(dir)
-			context.AfterFunc(cmd.Context(), a.unstop)
 			return runDemo(cmd.Context(), a.out, dir)
 		}),
 	}

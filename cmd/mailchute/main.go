@@ -14,8 +14,9 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	cwd, _ := os.Getwd() // "" leaves relative paths as they are
+	ctx, cancel := context.WithCancel(context.Background())
+	go twoSignals(cancel) // ends with the process
+	cwd, _ := os.Getwd()  // "" leaves relative paths as they are
 	a := &app{
 		args:    os.Args[1:],
 		environ: os.Environ(),
@@ -23,9 +24,21 @@ func main() {
 		in:      os.Stdin,
 		out:     os.Stdout,
 		errout:  os.Stderr,
-		unstop:  stop,
 	}
-	code := a.run(ctx)
+	os.Exit(a.run(ctx))
+}
+
+// twoSignals stops in good order at the first signal, and lets the second one
+// end the process as if nobody had listened. None is lost however fast they
+// follow each other.
+func twoSignals(stop func()) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	<-signals
 	stop()
-	os.Exit(code)
+	second := <-signals
+	signal.Reset(second)
+	if self, err := os.FindProcess(os.Getpid()); err == nil {
+		_ = self.Signal(second) // nothing is left to report to
+	}
 }

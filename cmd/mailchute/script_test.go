@@ -23,16 +23,17 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/mailchute/mailchute/internal/testdns"
 	"github.com/mailchute/mailchute/store"
 )
 
 // The scripts of testdata/script drive real processes of the command: the test
 // binary runs itself as mailchute. Besides the commands of testscript they have:
 //
-//	serve                       start "mailchute serve" and wait until it serves; its output goes to
+//	serve [NAME=VALUE...]       start "mailchute serve", with variables and flags, and wait until it serves; its output goes to
 //	                            serve.out and serve.log, its addresses to $SMTP and $SMTPS, and what
 //	                            a first start prints to $TOKEN, $ACCESS, $SECRET and $ACCOUNT
-//	stop                        SIGTERM, and the exit code must be 0
+//	quit                        SIGTERM, and the exit code must be 0
 //	term                        SIGTERM, and wait until it has closed its listeners
 //	wait-exit                   wait until it has ended; the exit code must be 0
 //	wait-killed                 wait until it has ended by SIGTERM
@@ -40,6 +41,7 @@ import (
 //	hup                         SIGHUP
 //	wait-log TEXT               wait until serve.log has the text
 //	exits CODE COMMAND ARG...   run, and the exit code must be CODE
+//	dns FILE                    start a name server at $DNS with the zone in the file
 //	mx                          start a receiving host at $MX (port $MXPORT)
 //	wait-delivered N [SUBJECT]  wait until it has taken N messages in all, or with that subject
 //	send USER PASSWORD TO WANT [SUBJECT [HEADER...]]
@@ -64,13 +66,13 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "../../testdata/script",
 		Setup: func(env *testscript.Env) error {
-			env.Values[stageKey{}] = &stage{}
+			env.Values[stageKey{}] = &stage{t: t}
 			env.Setenv("GORACE", noExitSleep)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve":             onStage((*stage).serve),
-			"stop":              onStage((*stage).stop),
+			"quit":              onStage((*stage).quit),
 			"term":              onStage((*stage).term),
 			"wait-exit":         onStage((*stage).waitExit),
 			"wait-killed":       onStage((*stage).waitKilled),
@@ -78,6 +80,7 @@ func TestScripts(t *testing.T) {
 			"hup":               onStage((*stage).hup),
 			"wait-log":          onStage((*stage).waitLog),
 			"exits":             onStage((*stage).exits),
+			"dns":               onStage((*stage).startDNS),
 			"mx":                onStage((*stage).startMX),
 			"wait-delivered":    onStage((*stage).waitDelivered),
 			"send":              onStage((*stage).send),
@@ -96,6 +99,7 @@ type stageKey struct{}
 
 // stage is what one script has running.
 type stage struct {
+	t       *testing.T
 	process *exec.Cmd
 	mx      *demoMX
 	session *demoSession
@@ -132,9 +136,12 @@ func (s *stage) serve(ts *testscript.TestScript, args []string) {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	ts.Check(err)
 	defer log.Close()
+	variables := append(os.Environ(), "HOME="+dir, "GORACE="+noExitSleep)
+	for len(args) > 0 && strings.HasPrefix(args[0], envPrefix) {
+		variables, args = append(variables, args[0]), args[1:]
+	}
 	cmd := exec.Command("mailchute", append([]string{"serve"}, args...)...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, log
-	cmd.Env = append(os.Environ(), "HOME="+dir, "GORACE="+noExitSleep)
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = dir, out, log, variables
 	ts.Check(cmd.Start())
 	s.process = cmd
 	ts.Defer(func() {
@@ -176,7 +183,7 @@ func (s *stage) learn(ts *testscript.TestScript, out string) {
 	}
 }
 
-func (s *stage) stop(ts *testscript.TestScript, _ []string) {
+func (s *stage) quit(ts *testscript.TestScript, _ []string) {
 	ts.Check(s.process.Process.Signal(syscall.SIGTERM))
 	s.waitExit(ts, nil)
 }
@@ -253,6 +260,10 @@ func (s *stage) startMX(ts *testscript.TestScript, _ []string) {
 	address := mx.listener.Addr().String()
 	ts.Setenv("MX", address)
 	ts.Setenv("MXPORT", address[strings.LastIndexByte(address, ':')+1:])
+}
+
+func (s *stage) startDNS(ts *testscript.TestScript, args []string) {
+	ts.Setenv("DNS", testdns.New(s.t, ts.ReadFile(args[0])).Addr())
 }
 
 func (s *stage) delivered(subject string) int {

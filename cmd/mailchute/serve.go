@@ -49,7 +49,6 @@ In an empty directory it makes everything it needs and prints what to paste into
 		if err := s.firstRun(cmd.Context(), a.out); err != nil {
 			return errors.Join(err, s.close())
 		}
-		context.AfterFunc(cmd.Context(), a.unstop)
 		s.reload = func() (Config, error) { return a.config(cmd) }
 		s.level = level
 		return s.run(cmd.Context())
