@@ -40,6 +40,7 @@ import (
 //	kill9                       SIGKILL
 //	hup                         SIGHUP
 //	wait-log TEXT               wait until serve.log has the text
+//	wait-message ID TEXT        wait until "mailchute message show" has the text, which stdout then looks at
 //	exits CODE COMMAND ARG...   run, and the exit code must be CODE
 //	dns FILE                    start a name server at $DNS with the zone in the file
 //	mx                          start a receiving host at $MX (port $MXPORT)
@@ -79,6 +80,7 @@ func TestScripts(t *testing.T) {
 			"kill9":             onStage((*stage).kill9),
 			"hup":               onStage((*stage).hup),
 			"wait-log":          onStage((*stage).waitLog),
+			"wait-message":      onStage((*stage).waitMessage),
 			"exits":             onStage((*stage).exits),
 			"dns":               onStage((*stage).startDNS),
 			"mx":                onStage((*stage).startMX),
@@ -229,6 +231,13 @@ func (s *stage) hup(ts *testscript.TestScript, _ []string) {
 
 func (s *stage) waitLog(ts *testscript.TestScript, args []string) {
 	eventually(ts, "log line "+args[0], func() bool { return strings.Contains(ts.ReadFile("serve.log"), args[0]) })
+}
+
+func (s *stage) waitMessage(ts *testscript.TestScript, args []string) {
+	eventually(ts, args[1], func() bool {
+		ts.Check(ts.Exec("mailchute", "message", "show", args[0]))
+		return strings.Contains(ts.ReadFile("stdout"), args[1])
+	})
 }
 
 func (s *stage) exits(ts *testscript.TestScript, args []string) {
