@@ -184,12 +184,13 @@ func TestDamage_OfTheDirectoryIsSaid(t *testing.T) {
 // is an error or a working engine, not a panic, and Rebuild repairs it.
 func TestDamage_NeverCrashes(t *testing.T) {
 	dir, queued := filled(t, 60)
+	trim(t, filepath.Join(dir, dbName)) // so that the damage hits pages in use
 	good, err := os.ReadFile(filepath.Join(dir, dbName))
 	if err != nil {
 		t.Fatal(err)
 	}
 	rnd := rand.New(rand.NewPCG(7, 7))
-	for round := range 30 {
+	for round := range 60 {
 		broken := append([]byte(nil), good...)
 		for range 1 + rnd.IntN(20) {
 			broken[rnd.IntN(len(broken))] ^= byte(1 + rnd.IntN(255))
@@ -203,7 +204,7 @@ func TestDamage_NeverCrashes(t *testing.T) {
 		if _, err := Check(t.Context(), dir, smallOptions(), CheckOptions{Full: true}); err != nil {
 			t.Errorf("round %d: Check = %v, want a report", round, err)
 		}
-		if round%10 != 0 {
+		if round%20 != 0 {
 			continue
 		}
 		if _, err := Rebuild(t.Context(), dir, smallOptions()); err != nil {

@@ -25,7 +25,7 @@ type model struct {
 
 // histories is how many random histories are tried where the flag
 // -rapid.checks does not say.
-const histories = "40"
+const histories = "25"
 
 // runModel compares the engine with the model over random histories.
 func runModel(t *testing.T, open Open) {
