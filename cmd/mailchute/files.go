@@ -42,6 +42,9 @@ func openOrCreate(cfg Config, log *slog.Logger) (*files, error) {
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, &exitError{exitCreate, fmt.Errorf("making the data directory (data_dir): %w", err)}
 	}
+	if entries, err := os.ReadDir(cfg.DataDir); err == nil && len(entries) == 0 {
+		_ = os.Chmod(cfg.DataDir, 0o700) // a fresh volume or home directory; checkDir looks at what came of it
+	}
 	return openFiles(cfg, log, false)
 }
 
