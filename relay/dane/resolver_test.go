@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
 
 	"github.com/mailchute/mailchute/internal/testdns"
 )
@@ -230,6 +232,35 @@ func TestHalfAnAnswer(t *testing.T) {
 	}
 }
 
+// Both answers count where there are two.
+func TestMerge(t *testing.T) {
+	rrs := []dns.RR{&dns.A{A: net.IPv4(192, 0, 2, 1)}}
+	yes, no := answer{name: "a.", authentic: true, exists: true, rrs: rrs}, answer{name: "a.", exists: true, rrs: rrs}
+	other := answer{name: "b.", authentic: true, exists: true}
+	broken := errors.New("broken")
+	for _, tt := range []struct {
+		six, four  answer
+		err6, err4 error
+		authentic  bool
+		fails      bool
+	}{
+		{yes, yes, nil, nil, true, false},
+		{yes, no, nil, nil, false, false},
+		{no, yes, nil, nil, false, false},
+		{yes, other, nil, nil, false, false},
+		{yes, answer{}, nil, broken, true, false},
+		{answer{}, no, broken, nil, false, false},
+		{other, answer{}, nil, broken, false, true},
+		{answer{}, other, broken, nil, false, true},
+		{answer{}, answer{}, broken, broken, false, true},
+	} {
+		got, err := merge(tt.six, tt.err6, tt.four, tt.err4)
+		if got.authentic != tt.authentic || (err != nil) != tt.fails {
+			t.Errorf("%+v: authentic %v, %v", tt, got.authentic, err)
+		}
+	}
+}
+
 func TestTruncatedAnswerComesOverTCP(t *testing.T) {
 	r, dns := start(t, true)
 	dns.Fail("secure.test", testdns.Truncate)
@@ -258,6 +289,11 @@ func TestChains(t *testing.T) {
 	h, err := r.LookupHost(t.Context(), "cname.secure.test")
 	if err != nil || h.Canonical != "mx1.secure.test" || len(h.Addrs) != 2 || !h.Authentic {
 		t.Errorf("a resolver that does not follow: %+v, %v", h, err)
+	}
+	dns.Fail("in.plain.test", testdns.Partial)
+	h, err = r.LookupHost(t.Context(), "in.plain.test")
+	if err != nil || h.Canonical != "mx1.secure.test" || h.Authentic {
+		t.Errorf("an unsigned alias followed in steps: %+v, %v", h, err)
 	}
 	for i := range 12 {
 		dns.Add(fmt.Sprintf("c%d.secure.test. CNAME c%d.secure.test.", i, i+1))

@@ -54,6 +54,7 @@ func issue(t *testing.T, by *identity, change func(*x509.Certificate)) *identity
 func authority(name string) func(*x509.Certificate) {
 	return func(c *x509.Certificate) {
 		c.Subject.CommonName, c.IsCA, c.KeyUsage = name, true, x509.KeyUsageCertSign
+		c.NotBefore = now.Add(-72 * time.Hour)
 	}
 }
 

@@ -349,7 +349,14 @@ func TestBounded(t *testing.T) {
 		t.Errorf("after a start with too many: %d files, %d entries", len(files), len(w.cache.entries))
 	}
 	w.want("the one not used for longest went", 3*time.Minute, Enforce, "", 2)
-	if files := listing(t, w.dir); len(files) != len(w.cache.entries) {
+	w.close()
+	w.opts.MaxEntries = 19
+	w.open()
+	w.dns.Add(`_mta-sts.other.example. TXT "v=STSv1; id=1"`)
+	if _, found, err := w.cache.Policy(t.Context(), "other.example", start.Add(4*time.Minute)); !found || err != nil {
+		t.Errorf("one more: %v, %v", found, err)
+	}
+	if files := listing(t, w.dir); len(files) != 17 || len(files) != len(w.cache.entries) {
 		t.Errorf("%d files, %d entries", len(files), len(w.cache.entries))
 	}
 }
@@ -378,6 +385,14 @@ func TestRefresh(t *testing.T) {
 	if files := listing(t, w.dir); len(files) != 0 || len(w.cache.entries) != 0 {
 		t.Errorf("left: %q, %v", files, w.cache.entries)
 	}
+}
+
+func TestShortLivedPolicyIsFetchedAgain(t *testing.T) {
+	w := newWorld(t, nil)
+	w.answer(policyFile(Enforce, "mx.example.com", 20*time.Minute))
+	w.want("first", 0, Enforce, "", 1)
+	w.want("before half its life", 9*time.Minute, Enforce, "", 1)
+	w.want("after it", 14*time.Minute, Enforce, "", 2)
 }
 
 func listing(t *testing.T, dir string) []string {

@@ -49,6 +49,7 @@ func TestParseRecordRefuses(t *testing.T) {
 		{"8460 3 field name", "v=TLSRPTv1; r ua=1; rua=mailto:a@example.com"},
 		{"no address", "v=TLSRPTv1; rua=mailto:example.com"},
 		{"two addresses in one", "v=TLSRPTv1; rua=mailto:a@example.com%2Cb@example.com"},
+		{"two at signs", "v=TLSRPTv1; rua=mailto:a%40b@example.com"},
 		{"header injection", "v=TLSRPTv1; rua=mailto:a%0D%0ABcc:b@example.com"},
 		{"route", "v=TLSRPTv1; rua=mailto:<a@example.com>"},
 		{"credentials", "v=TLSRPTv1; rua=https://user:pass@a.example/"},

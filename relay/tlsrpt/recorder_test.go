@@ -232,6 +232,9 @@ func TestDamagedFile(t *testing.T) {
 	if r := open(t, path, Options{}); r.Lost() != 1 || len(r.tallies) != 1 {
 		t.Errorf("endless line: %d lost, %d tallies", r.Lost(), len(r.tallies))
 	}
+	if err := os.WriteFile(path, []byte(good+"\n"+strings.Replace(good, "good", "more", 1)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if r := open(t, path, Options{MaxRows: 1}); r.Lost() != 1 || r.rows != 1 {
 		t.Errorf("less room than before: %d lost, %d rows", r.Lost(), r.rows)
 	}
