@@ -146,13 +146,16 @@ func (r *Resolver) LookupTLSA(ctx context.Context, h Host, port int) (Set, error
 			continue
 		}
 		s := Set{Base: base}
-		for _, rr := range a.rrs {
+		for _, rr := range a.rrs[:min(len(a.rrs), maxTLSA)] {
 			s.Records = append(s.Records, record(rr.(*dns.TLSA)))
 		}
 		return s, nil
 	}
 	return Set{}, nil
 }
+
+// maxTLSA bounds the work that a domain can cause per handshake; every sensible set is far smaller.
+const maxTLSA = 100
 
 // absence is the error for an answer without records.
 func (a answer) absence(name string, records int) error {

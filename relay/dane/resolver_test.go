@@ -152,6 +152,21 @@ func TestLookupTLSA(t *testing.T) {
 	}
 }
 
+func TestTLSAIsBounded(t *testing.T) {
+	r, server := start(t, true)
+	for i := range 150 {
+		server.Add(fmt.Sprintf("_25._tcp.bare.secure.test. TLSA 3 1 1 %064x", i))
+	}
+	h, err := r.LookupHost(t.Context(), "bare.secure.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := r.LookupTLSA(t.Context(), h, 25)
+	if err != nil || len(s.Records) != maxTLSA || s.Level() != Authenticate {
+		t.Errorf("%d records, %v", len(s.Records), err)
+	}
+}
+
 // Without trust the AD bit is worth nothing (RFC 7672 2.1.1).
 func TestUntrusted(t *testing.T) {
 	r, dns := start(t, false)

@@ -2,6 +2,7 @@ package dane
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
@@ -60,15 +61,24 @@ func (t TLSA) Usable() bool {
 	return false
 }
 
+// maxRSA is the largest RSA key that is computed with, in bits; crypto/tls has the same limit for what hosts show. A recipient's
+// domain could otherwise spend seconds of ours per handshake.
+const maxRSA = 8192
+
 // parses tells whether the data of a full match is what its selector says.
 func (t TLSA) parses() bool {
+	var key any
 	var err error
 	if t.Selector == SelectorCert {
-		_, err = x509.ParseCertificate(t.Data)
+		var c *x509.Certificate
+		if c, err = x509.ParseCertificate(t.Data); err == nil {
+			key = c.PublicKey
+		}
 	} else {
-		_, err = x509.ParsePKIXPublicKey(t.Data)
+		key, err = x509.ParsePKIXPublicKey(t.Data)
 	}
-	return err == nil
+	r, isRSA := key.(*rsa.PublicKey)
+	return err == nil && (!isRSA || r.N.BitLen() <= maxRSA)
 }
 
 // matches compares the record with a certificate (RFC 6698 2.1).

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/tls"
@@ -181,6 +182,14 @@ func checkVerify(t *testing.T, tt verifyCase) {
 func TestUsable(t *testing.T) {
 	id := issue(t, nil, host("x"))
 	sum256, sum512 := make([]byte, 32), make([]byte, 64)
+	rsaKey := func(bits uint) []byte {
+		n := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), bits), big.NewInt(1))
+		der, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: n, E: 65537})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return der
+	}
 	for _, tt := range []struct {
 		record TLSA
 		want   bool
@@ -198,6 +207,8 @@ func TestUsable(t *testing.T) {
 		{TLSA{3, 1, 1, nil}, false},
 		{TLSA{3, 0, 0, []byte("no certificate")}, false},
 		{TLSA{3, 1, 0, []byte("no key")}, false},
+		{TLSA{2, 1, 0, rsaKey(8192)}, true},
+		{TLSA{2, 1, 0, rsaKey(8193)}, false}, // too costly
 		{tlsa(3, 0, 0, id), true},
 		{tlsa(3, 1, 0, id), true},
 	} {

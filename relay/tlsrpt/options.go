@@ -15,7 +15,7 @@ type Options struct {
 	Organization string
 	// Contact is an address or URI for questions; "" leaves it out.
 	Contact string
-	// MaxRows bounds what is kept, counted in policies and kinds of failure over all domains and days; 0 means 50,000, in the order of 20 MB.
+	// MaxRows bounds what is kept, counted in policies and kinds of failure over all domains and days, the long ones several times; 0 means 50,000.
 	MaxRows int
 	// MaxDetails bounds the kinds of failure kept for one policy, domain and day; 0 means 100.
 	MaxDetails int

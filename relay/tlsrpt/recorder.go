@@ -17,7 +17,7 @@ import (
 const (
 	// maxPolicies bounds the policies of one domain and day, which the domain can change at will.
 	maxPolicies = 32
-	// rowSize is how many octets of a policy count as one more row.
+	// rowSize is how many octets of a policy or a failure count as one more row.
 	rowSize = 256
 )
 
@@ -112,12 +112,12 @@ func (r *Recorder) count(p *PolicyReport, d Detail, limit int) bool {
 			return true
 		}
 	}
-	if len(p.Failures) >= limit || r.rows >= r.opts.MaxRows {
+	if len(p.Failures) >= limit || r.rows+d.rows() > r.opts.MaxRows {
 		return false
 	}
 	d.Count = 1
 	p.Failures = append(p.Failures, d)
-	r.rows++
+	r.rows += d.rows()
 	return true
 }
 
@@ -220,7 +220,13 @@ func (p Policy) rows() int {
 	return 1 + n/rowSize
 }
 
-func (p *PolicyReport) rows() int { return p.Policy.rows() + len(p.Failures) }
+func (p *PolicyReport) rows() int {
+	n := p.Policy.rows()
+	for _, d := range p.Failures {
+		n += d.rows()
+	}
+	return n
+}
 
 func digest(s string) string {
 	sum := sha256.Sum256([]byte(s))

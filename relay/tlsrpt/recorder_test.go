@@ -149,9 +149,14 @@ func TestDetailsAreBounded(t *testing.T) {
 	if d := cmp.Diff(map[Result]int{STARTTLSNotSupported: 50, CertificateExpired: 1}, counts); d != "" || len(got.Failures) != 7 || got.Summary.Failed != 51 {
 		t.Errorf("%d details, %+v: %s", len(got.Failures), got.Summary, d)
 	}
-	s := failure("long.example", ValidationFailure, strings.Repeat("é", 1000)+"\xff")
+	s := failure("long.example", ValidationFailure, strings.Repeat("é", 1000))
+	s.Detail.ReceivingHELO, s.Detail.Info = "a\xffb", "x"+strings.Repeat("é", 1000)
+	before := r.rows
 	r.Record(s, noon)
-	if got := report(t, r, "long.example", noon).Policies[0].Failures[0].ReceivingMX; got != strings.Repeat("é", maxText) {
+	if d := report(t, r, "long.example", noon).Policies[0].Failures[0]; d.ReceivingHELO != "a\ufffdb" || len(d.Info) != maxText-1 || r.rows != before+4 {
+		t.Errorf("kept %+v in %d rows", d, r.rows-before)
+	}
+	if got := report(t, r, "long.example", noon).Policies[0].Failures[0].ReceivingMX; got != strings.Repeat("é", maxText/2) {
 		t.Errorf("a remote text of %d octets was kept", len(got))
 	}
 }

@@ -1,5 +1,10 @@
 package tlsrpt
 
+import (
+	"strings"
+	"unicode/utf8"
+)
+
 // PolicyType is the kind of policy that a session was under (RFC 8460 4.2).
 type PolicyType string
 
@@ -88,14 +93,20 @@ func (d Detail) clipped() Detail {
 	return d
 }
 
-// clip cuts a text and makes it valid UTF-8.
+// rows is what a kind of failure counts for in Options.MaxRows.
+func (d Detail) rows() int {
+	return 1 + (len(d.SendingIP)+len(d.ReceivingMX)+len(d.ReceivingHELO)+len(d.ReceivingIP)+len(d.Info)+len(d.Reason))/rowSize
+}
+
+// clip makes a text valid UTF-8 and cuts it between characters.
 func clip(s string) string {
-	b := make([]rune, 0, min(len(s), maxText))
-	for _, r := range s {
-		if len(b) == maxText {
-			break
-		}
-		b = append(b, r)
+	s = strings.ToValidUTF8(s, "\ufffd")
+	if len(s) <= maxText {
+		return s
 	}
-	return string(b)
+	n := maxText
+	for !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
