@@ -67,10 +67,13 @@ func prepareBench(ctx context.Context, order benchOrder) (logins []string, err e
 	return logins, fillBacklog(ctx, f.store, order.Options)
 }
 
+// What breakIn writes is small and comes from few writers, as the journal makes
+// spare segments for small groups only.
 const (
-	breakInBytes = 80 << 20 // a segment of the journal, and enough of the next to have spares made
-	breakInBody  = 2 << 20
-	breakInWait  = 20 * time.Second
+	breakInBytes   = 80 << 20 // a segment of the journal, and enough of the next to have spares made
+	breakInBody    = 16 << 10
+	breakInWriters = 4
+	breakInWait    = 20 * time.Second
 )
 
 // breakIn makes the directory that of a relay which has run for a while: its
@@ -80,11 +83,9 @@ func breakIn(ctx context.Context, s store.Store, dir string, o benchOptions) err
 	if o.Fresh {
 		return nil
 	}
-	body := bytes.TrimSuffix(benchContent(breakInBody), []byte(".\r\n"))
-	for range breakInBytes / breakInBody {
-		if err := putOne(ctx, s, body, benchDomain(0), store.Sent); err != nil {
-			return fmt.Errorf("filling the first segment: %w", err)
-		}
+	f := filling{store: s, size: breakInBody, count: breakInBytes / breakInBody, writers: breakInWriters, domains: 1, state: store.Sent}
+	if err := f.run(ctx); err != nil {
+		return fmt.Errorf("filling the first segment: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, breakInWait)
 	defer cancel()
@@ -138,22 +139,34 @@ func benchStreamID(i int) string { return fmt.Sprintf("bench-%02d", i) }
 
 func benchDomain(i int) string { return fmt.Sprintf("d%05d.example", i) }
 
-const (
-	backlogBody    = 1 << 10
-	backlogWriters = 128
-)
-
-// fillBacklog queues messages whose next attempt is tomorrow. They go straight
-// to the engine, which is what is left of a submission once it has been made.
+// fillBacklog queues messages whose next attempt is tomorrow.
 func fillBacklog(ctx context.Context, s store.Store, o benchOptions) error {
+	f := filling{store: s, size: 1 << 10, count: o.Backlog, writers: 128, domains: o.Destinations, state: store.Queued}
+	if err := f.run(ctx); err != nil {
+		return fmt.Errorf("backlog: %w", err)
+	}
+	return nil
+}
+
+// filling is mail that goes straight to the engine, which is what is left of a
+// submission once it has been made.
+type filling struct {
+	store          store.Store
+	size           int
+	count, writers int
+	domains        int
+	state          store.State
+}
+
+func (f filling) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	var n atomic.Int64
-	body := bytes.TrimSuffix(benchContent(backlogBody), []byte(".\r\n"))
-	for range min(backlogWriters, o.Backlog) {
+	body := bytes.TrimSuffix(benchContent(f.size), []byte(".\r\n"))
+	for range min(f.writers, f.count) {
 		g.Go(func() error {
-			for i := int(n.Add(1)); i <= o.Backlog; i = int(n.Add(1)) {
-				if err := putOne(ctx, s, body, benchDomain(i%o.Destinations), store.Queued); err != nil {
-					return fmt.Errorf("backlog: %w", err)
+			for i := int(n.Add(1)); i <= f.count; i = int(n.Add(1)) {
+				if err := putOne(ctx, f.store, body, benchDomain(i%f.domains), f.state); err != nil {
+					return err
 				}
 			}
 			return nil
