@@ -27,6 +27,7 @@ var direction = map[string][]string{
 	"relay/tlsrpt":          {},
 	"auth":                  {"store"},
 	"message":               {},
+	"message/bounce":        {"message"},
 	"message/dkim":          {},
 	"store":                 {},
 	"store/local":           {"store", "store/journal"},
