@@ -5,12 +5,12 @@
 // # What an engine promises
 //
 // Atomicity: each method is one transaction. It happens whole, or it returns an
-// error. An error of Draft.Commit, Queue.Claim, Queue.Resolve, Queue.Amend or
+// error. An error of Draft.Commit, Queue.Claim, Queue.Resolve, Returns.Return, Queue.Amend or
 // Directory.Change that wraps [ErrUnknown] means that the engine cannot tell
 // which: the caller treats the outcome as temporary failure and the engine
 // recognises the repetition.
 //
-// Durability: when Draft.Commit, Queue.Claim, Queue.Resolve, Queue.Amend or
+// Durability: when Draft.Commit, Queue.Claim, Queue.Resolve, Returns.Return, Queue.Amend or
 // Directory.Change return nil, their effect survives a crash of the process and
 // a loss of power.
 //

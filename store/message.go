@@ -36,6 +36,9 @@ type Message struct {
 	Bounce bool `json:"bounce,omitempty"`
 	// About is the message that a bounce tells of.
 	About ID `json:"about,omitzero"`
+	// Returned is set for what came back about About through its return path. It
+	// is kept, and never leaves.
+	Returned bool `json:"returned,omitempty"`
 }
 
 // Display is the part of a header that lists and searches show, decoded and
@@ -141,6 +144,13 @@ const (
 	EventCancelled EventKind = "cancelled"
 	EventNotice    EventKind = "notice"    // a bounce or delay notice was queued
 	EventUncertain EventKind = "uncertain" // an answer to the final dot was lost
+
+	// What came back after the next hop had taken responsibility; Event.Notice
+	// is what came. A failure that is told so is an EventBounced too.
+	EventComplaint EventKind = "complaint"  // the recipient called it spam, or opted out
+	EventDelayed   EventKind = "delayed"    // a host further on still tries
+	EventAutoReply EventKind = "auto-reply" // a program answered
+	EventReturned  EventKind = "returned"   // anything else, without effect
 )
 
 // Event is one entry of a message's timeline.
@@ -152,7 +162,8 @@ type Event struct {
 	Recipient string    `json:"recipient,omitempty"`
 	Reply     Reply     `json:"reply,omitzero"`
 	Detail    string    `json:"detail,omitempty"` // for people: TLS achieved, why a wait, who did it
-	Notice    ID        `json:"notice,omitzero"`  // the message queued by EventNotice
+	Notice    ID        `json:"notice,omitzero"`  // the message queued by EventNotice, or the one that came back
+	Bounce    string    `json:"bounce,omitempty"` // type of what failed or came back, such as HardBounce
 }
 
 // Record is all that is known of one message.

@@ -41,6 +41,9 @@ type Ticket struct {
 type Claimed struct {
 	Message  Message
 	Delivery Delivery // Attempt and Lease already raised
+	// First is how many recipients the deliveries before this one have, so that
+	// First+i numbers recipient i among all of the message.
+	First int
 }
 
 // Submission is a ready-made message of our own, such as a bounce.
@@ -55,7 +58,7 @@ type Submission struct {
 type Resolution struct {
 	// Delivery replaces the stored one. Its ID and Attempt fence the write; its
 	// Lease is cleared by the engine; its Held is kept as stored, so that a hold
-	// during the attempt survives it.
+	// during the attempt survives it, and so are recipients that are final.
 	Delivery Delivery
 	Events   []Event
 	// Notices enter the queue in the same transaction.
@@ -83,6 +86,34 @@ type Queue interface {
 	// ErrDamaged at the latest instead of io.EOF. The caller closes it; until
 	// then retention does not touch it.
 	Body(ctx context.Context, id ID) (io.ReadCloser, error)
+}
+
+// Return is what came back about one recipient of a message, after the next hop
+// had taken responsibility for it or for others.
+type Return struct {
+	Message ID
+	// Number is the recipient's, as Claimed.First counts.
+	Number int
+	// Was is the state of the recipient that the caller decided on: the fence.
+	Was State
+	// State is its state from now on.
+	State State
+	// Event is what is added to the timeline. The engine sets its Part and
+	// Recipient. Where State differs from Was, its Reply becomes the recipient's
+	// last one.
+	Event Event
+	// Submissions enter the store in the same transaction: what came back, and
+	// the notice about it. Those that are not to leave have no queued recipient.
+	Submissions []Submission
+}
+
+// Returns is the way back.
+type Returns interface {
+	// Return records what came back. ErrNotFound when there is no such message or
+	// recipient, ErrStale when the recipient is not in state Was any more, and
+	// ErrInvalid when that state is not final or State is not. An attempt under
+	// way for other recipients of the same delivery is not disturbed.
+	Return(ctx context.Context, r Return) error
 }
 
 // Amendment is what an operator does to queued deliveries.
@@ -118,6 +149,7 @@ type Filter struct {
 	State       State  // any recipient in this state
 	Held        bool   // only messages with a held delivery
 	Queued      bool   // only messages with an unfinished delivery
+	Bounce      bool   // only messages with an event that has a bounce type
 	Since       time.Time
 	Until       time.Time
 }
@@ -150,6 +182,7 @@ type Store interface {
 	Directory
 	Intake
 	Queue
+	Returns
 	Operation
 	History
 	// Close ends the engine. Calls under way end with their result or ErrClosed.

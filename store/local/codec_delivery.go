@@ -140,7 +140,8 @@ func putEvent(b []byte, e *store.Event) []byte {
 	b = putString(b, 5, e.Recipient)
 	b = putReplyField(b, 6, &e.Reply)
 	b = putString(b, 7, e.Detail)
-	return putID(b, 8, e.Notice)
+	b = putID(b, 8, e.Notice)
+	return putString(b, 9, e.Bounce)
 }
 
 func readEvent(f *fields) (e store.Event) {
@@ -162,6 +163,8 @@ func readEvent(f *fields) (e store.Event) {
 			e.Detail = f.text
 		case 8:
 			e.Notice = f.id()
+		case 9:
+			e.Bounce = f.text
 		default:
 			f.unknown("event")
 		}

@@ -40,7 +40,8 @@ func putMessage(b []byte, m *store.Message) []byte {
 	}
 	b = putString(b, 19, m.Protocol)
 	b = putBool(b, 20, m.Bounce)
-	return putID(b, 21, m.About)
+	b = putID(b, 21, m.About)
+	return putBool(b, 22, m.Returned)
 }
 
 func bit(v bool) int {
@@ -111,6 +112,8 @@ func readMessageRest(f *fields, m *store.Message) {
 		m.Bounce = f.num != 0
 	case 21:
 		m.About = f.id()
+	case 22:
+		m.Returned = f.num != 0
 	default:
 		f.unknown("message")
 	}

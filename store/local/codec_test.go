@@ -92,7 +92,7 @@ func TestRecords_RoundTrip(t *testing.T) {
 		want change
 	}{
 		{typeClaim, encodeClaim(id, claimed{2, 3, moment, 4}), claimed{2, 3, moment, 4}},
-		{typeResolve, encodeResolved(&d, s.events), resolved{func() leased {
+		{typeResolve, encodeResolved(&d, 0, s.events), resolved{func() leased {
 			d := leased{Delivery: d}
 			d.ID.Message, d.Server, d.Stream = store.ID{}, 0, ""
 			return d
@@ -160,7 +160,7 @@ func FuzzRecord(f *testing.F) {
 	s := fullState()
 	f.Add(typeAccept, encodeAccepted(s))
 	f.Add(typeClaim, encodeClaim(s.msg.ID, claimed{1, 2, moment, 3}))
-	f.Add(typeResolve, encodeResolved(&s.parts[1].Delivery, s.events))
+	f.Add(typeResolve, encodeResolved(&s.parts[1].Delivery, 0, s.events))
 	f.Add(typeAmend, encodeAmended(s.msg.ID, amended{store.Cancel, "me", moment, []int{0, 1, 2}}))
 	f.Add(typeForget, encodeForgotten(s.msg.ID))
 	f.Add(typeCopy, encodeAccepted(s))

@@ -227,7 +227,8 @@ func matches(f *store.Filter, s *state) bool {
 	case f.Server != 0 && s.msg.Server != f.Server,
 		f.Stream != "" && s.msg.Stream != f.Stream,
 		f.Sender != "" && !sameAddress(f.Sender, s.msg.From),
-		f.Queued && !s.unfinished():
+		f.Queued && !s.unfinished(),
+		f.Bounce && !slices.ContainsFunc(s.events, func(e store.Event) bool { return e.Bounce != "" }):
 		return false
 	}
 	return (f.Destination == "" || s.anyPart(func(d *leased) bool { return strings.EqualFold(d.Destination, f.Destination) })) &&

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mailchute/mailchute/store"
@@ -43,6 +44,9 @@ func (s *Store) claim(ctx context.Context, id store.DeliveryID, attempt int, now
 		return store.Claimed{}, err
 	}
 	out := store.Claimed{Message: old.message(), Delivery: old.delivery(id.Part)}
+	for i := range id.Part {
+		out.First += len(old.parts[i].Recipients)
+	}
 	out.Delivery.Attempt, out.Delivery.Lease = c.attempt, lease.Round(0).UTC()
 	return out, nil
 }
@@ -103,10 +107,16 @@ func (s *Store) resolve(ctx context.Context, r store.Resolution) error {
 	if err != nil {
 		return err
 	}
-	rec := journal.Record{Type: typeResolve, Payload: [][]byte{encodeResolved(&d, r.Events)}}
-	intents := []intent{{r.Delivery.ID.Message, rec, old}}
-	seen := map[store.ID]bool{r.Delivery.ID.Message: true}
-	for _, n := range r.Notices {
+	rec := journal.Record{Type: typeResolve, Payload: [][]byte{encodeResolved(&d, 0, r.Events)}}
+	return s.commitWith(ctx, intent{r.Delivery.ID.Message, rec, old}, r.Notices)
+}
+
+// commitWith commits a record about a message together with messages of our
+// own that follow from it.
+func (s *Store) commitWith(ctx context.Context, first intent, notices []store.Submission) error {
+	intents := []intent{first}
+	seen := map[store.ID]bool{first.id: true}
+	for _, n := range notices {
 		if seen[n.Message.ID] {
 			return fmt.Errorf("notice %s: %w", n.Message.ID, store.ErrExists)
 		}
@@ -130,6 +140,14 @@ func successor(stored *store.Delivery, next store.Delivery) (store.Delivery, err
 	}
 	if len(next.Recipients) == 0 {
 		return next, fmt.Errorf("no recipients: %w", store.ErrInvalid)
+	}
+	if len(next.Recipients) == len(stored.Recipients) { // what came back meanwhile is not overwritten
+		next.Recipients = slices.Clone(next.Recipients)
+		for i, r := range stored.Recipients {
+			if r.State.Final() {
+				next.Recipients[i] = r
+			}
+		}
 	}
 	next.Held, next.Lease = stored.Held, time.Time{}
 	if next.Done() {

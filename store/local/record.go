@@ -232,9 +232,10 @@ type resolved struct {
 	events   []store.Event
 }
 
-func encodeResolved(d *store.Delivery, events []store.Event) []byte {
+// encodeResolved takes the epoch of the delivery's lease, if it has one.
+func encodeResolved(d *store.Delivery, epoch uint64, events []store.Event) []byte {
 	b, at := open(beginRecord(d.ID.Message), 1)
-	b = shut(putDelivery(b, d, 0), at)
+	b = shut(putDelivery(b, d, epoch), at)
 	for i := range events {
 		b, at = open(b, 2)
 		b = shut(putEvent(b, &events[i]), at)

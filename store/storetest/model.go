@@ -46,6 +46,7 @@ func runModel(t *testing.T, open Open) {
 			"accept":  m.accept,
 			"claim":   m.claim,
 			"resolve": m.resolve,
+			"return":  m.takeBack,
 			"amend":   m.amend,
 			"prune":   m.prune,
 			"time": func(rt *rapid.T) {
@@ -131,7 +132,7 @@ func (m *model) claim(rt *rapid.T) {
 		rt.Fatalf("Claim = %v, want %v", err, want)
 	}
 	if err == nil {
-		m.e.wantSame("claimed", store.Claimed{Message: r.Message, Delivery: r.Deliveries[n]}, c)
+		m.e.wantSame("claimed", store.Claimed{Message: r.Message, Delivery: r.Deliveries[n], First: n}, c)
 	}
 }
 
@@ -274,7 +275,9 @@ func (m *model) record(rt *rapid.T) {
 // list compares every page of a drawn filter.
 func (m *model) list(rt *rapid.T) {
 	var f store.Filter
-	switch rapid.IntRange(0, 4).Draw(rt, "filter") {
+	switch rapid.IntRange(0, 5).Draw(rt, "filter") {
+	case 5:
+		f.Bounce = true
 	case 1:
 		f.Queued = true
 	case 2:
@@ -311,6 +314,7 @@ func (m *model) list(rt *rapid.T) {
 func selects(f store.Filter, r *store.Record) bool {
 	any := func(is func(store.Delivery) bool) bool { return slices.ContainsFunc(r.Deliveries, is) }
 	return (!f.Queued || any(func(d store.Delivery) bool { return !d.Done() })) &&
+		(!f.Bounce || slices.ContainsFunc(r.Events, func(e store.Event) bool { return e.Bounce != "" })) &&
 		(!f.Held || any(func(d store.Delivery) bool { return !d.Held.IsZero() && !d.Done() })) &&
 		(f.Stream == "" || r.Message.Stream == f.Stream && r.Message.Server == f.Server) &&
 		(f.Destination == "" || any(func(d store.Delivery) bool { return d.Destination == f.Destination })) &&

@@ -34,6 +34,7 @@ func Run(t *testing.T, open Open) {
 		{"Intake", intakeTests},
 		{"Watch", watchTests},
 		{"Queue", queueTests},
+		{"Returns", returnsTests},
 		{"Operation", operationTests},
 		{"History", historyTests},
 		{"Crash", crashTests},
