@@ -23,14 +23,14 @@ func (d *Dispatcher) addNotices(ctx context.Context, c store.Claimed, stream sto
 		return // RFC 5321 4.5.5: nothing is ever sent back to the null reverse-path
 	}
 	for _, recipients := range [][]message.DSNRecipient{
-		d.reported(delivery, failed, message.ActionFailed),
-		d.reported(delivery, relayed, message.ActionRelayed),
+		reported(delivery, failed, message.ActionFailed),
+		reported(delivery, relayed, message.ActionRelayed),
 	} {
 		if len(recipients) == 0 {
 			continue
 		}
 		event := store.Event{At: d.opts.Now(), Kind: store.EventNotice, Part: delivery.ID.Part, Attempt: delivery.Attempt, Recipient: c.Message.From}
-		s, err := d.notice(ctx, c.Message, stream, recipients)
+		s, err := d.notices().write(ctx, c.Message, stream, recipients)
 		if err != nil {
 			d.log.noticeFailed(delivery, err)
 			event.Detail = escape(fmt.Sprintf("notice to the sender could not be written: %v", err))
@@ -70,7 +70,7 @@ func hasWord(list, word string) bool {
 
 // reported describes recipients for a notice. An address that cannot be parsed is left out: it was refused at
 // acceptance, or it is damage.
-func (d *Dispatcher) reported(delivery store.Delivery, recipients []int, action message.Action) []message.DSNRecipient {
+func reported(delivery store.Delivery, recipients []int, action message.Action) []message.DSNRecipient {
 	var out []message.DSNRecipient
 	for _, i := range recipients {
 		r := delivery.Recipients[i]
@@ -117,18 +117,46 @@ func diagnostic(r store.Reply) string {
 	return strings.Join(parts, " ")
 }
 
-// notice writes one notice about a message, ready for the queue of the same stream.
-func (d *Dispatcher) notice(ctx context.Context, about store.Message, stream store.Stream, recipients []message.DSNRecipient) (store.Submission, error) {
+// Notices writes notices to senders (RFC 3464) as messages that are ready for the queue.
+type Notices struct {
+	// Hostname is the name that they come from.
+	Hostname string
+	// Lifetime is how long their delivery is tried.
+	Lifetime time.Duration
+	// Now is the clock.
+	Now func() time.Time
+	// Body opens the message that a notice is about. Where it cannot, the notice goes without it.
+	Body func(ctx context.Context, id store.ID) (io.ReadCloser, error)
+}
+
+func (d *Dispatcher) notices() Notices {
+	return Notices{Hostname: d.opts.Hostname, Lifetime: d.opts.NoticeLifetime, Now: d.opts.Now, Body: d.queue.Body}
+}
+
+// Failure writes the notice that one recipient of a delivery has failed. tell is false where nobody is to be told: the
+// message came with the null reverse-path, is a notice itself (RFC 5321 4.5.5), or the sender asked not to be told of
+// failures (RFC 3461 4.1).
+func (n Notices) Failure(ctx context.Context, about store.Message, stream store.Stream, d store.Delivery, recipient int) (s store.Submission, tell bool, err error) {
+	failed := reported(d, wanted(d, []int{recipient}, wantsFailure), message.ActionFailed)
+	if about.From == "" || about.Bounce || about.Returned || len(failed) == 0 {
+		return store.Submission{}, false, nil
+	}
+	s, err = n.write(ctx, about, stream, failed)
+	return s, err == nil, err
+}
+
+// write writes one notice about a message, ready for the queue of the same stream.
+func (n Notices) write(ctx context.Context, about store.Message, stream store.Stream, recipients []message.DSNRecipient) (store.Submission, error) {
 	to, err := parseAddress(about.From)
 	if err != nil {
 		return store.Submission{}, fmt.Errorf("reading the sender's address: %w", err)
 	}
-	id, now := store.NewID(), d.opts.Now()
+	id, now := store.NewID(), n.Now()
 	report := message.DSN{
-		ReportingMTA: d.opts.Hostname,
-		From:         message.Address{Local: "mailer-daemon", Domain: d.opts.Hostname},
+		ReportingMTA: n.Hostname,
+		From:         message.Address{Local: "mailer-daemon", Domain: n.Hostname},
 		To:           to,
-		MessageID:    message.NewMessageID(id.String(), d.opts.Hostname),
+		MessageID:    message.NewMessageID(id.String(), n.Hostname),
 		Date:         now,
 		EnvID:        about.EnvID,
 		QueueID:      about.ID.String(),
@@ -136,21 +164,21 @@ func (d *Dispatcher) notice(ctx context.Context, about store.Message, stream sto
 		Recipients:   recipients,
 		Full:         about.Ret == "FULL" && recipients[0].Action == message.ActionFailed, // RFC 3461 4.3: only a failure returns content
 	}
-	body, err := d.render(ctx, about.ID, report)
+	body, err := n.render(ctx, about.ID, report)
 	if err != nil {
 		return store.Submission{}, err
 	}
 	return store.Submission{
-		Message:    d.noticeMessage(id, about, report, body, now),
-		Deliveries: []store.Delivery{d.noticeDelivery(id, stream, to, now)},
+		Message:    n.message(id, about, report, body, now),
+		Deliveries: []store.Delivery{n.delivery(id, stream, to, now)},
 		Body:       body,
 	}, nil
 }
 
 // render writes the notice with the original, or without it where the original cannot be read: the sender has to learn of
 // the failure in any case.
-func (d *Dispatcher) render(ctx context.Context, about store.ID, report message.DSN) ([]byte, error) {
-	original, err := d.queue.Body(context.WithoutCancel(ctx), about)
+func (n Notices) render(ctx context.Context, about store.ID, report message.DSN) ([]byte, error) {
+	original, err := n.Body(context.WithoutCancel(ctx), about)
 	if err == nil {
 		defer original.Close() // read only
 		with := report
@@ -162,7 +190,7 @@ func (d *Dispatcher) render(ctx context.Context, about store.ID, report message.
 	return report.Bytes()
 }
 
-func (d *Dispatcher) noticeMessage(id store.ID, about store.Message, report message.DSN, body []byte, now time.Time) store.Message {
+func (n Notices) message(id store.ID, about store.Message, report message.DSN, body []byte, now time.Time) store.Message {
 	return store.Message{
 		ID: id, Server: about.Server, Stream: about.Stream, Accepted: now,
 		UTF8: report.UTF8(), EightBit: !ascii(string(body)),
@@ -180,7 +208,7 @@ func display(body []byte) store.Display {
 	return store.Display{Subject: h.Get("Subject"), From: h.Get("From"), To: h.All("To"), MessageID: h.Get("Message-ID")}
 }
 
-func (d *Dispatcher) noticeDelivery(id store.ID, stream store.Stream, to message.Address, now time.Time) store.Delivery {
+func (n Notices) delivery(id store.ID, stream store.Stream, to message.Address, now time.Time) store.Delivery {
 	destination := destinationOf(to.String())
 	if stream.Route.Smarthost() {
 		destination = routeAddress(stream.Route)
@@ -188,6 +216,6 @@ func (d *Dispatcher) noticeDelivery(id store.ID, stream store.Stream, to message
 	return store.Delivery{
 		ID: store.DeliveryID{Message: id}, Server: stream.Server, Stream: stream.ID, Destination: destination,
 		Recipients: []store.Recipient{{Address: to.String(), State: store.Queued}},
-		Due:        now, Expires: now.Add(d.opts.NoticeLifetime),
+		Due:        now, Expires: now.Add(n.Lifetime),
 	}
 }

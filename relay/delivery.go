@@ -38,6 +38,7 @@ func (d *Dispatcher) attempt(ctx context.Context, st start) (o outcome) {
 	if decision.Hold {
 		d.hold(ctx, c.Message.ID)
 	}
+	d.suppress(ctx, c, decision)
 	final, err := d.resolve(ctx, decision.Resolution)
 	if err != nil {
 		d.log.unresolved(c.Delivery, err)
@@ -91,7 +92,7 @@ func (d *Dispatcher) send(ctx context.Context, c store.Claimed, stream store.Str
 	job := Job{Message: c.Message, Route: stream.Route, Open: d.opener(c.Message.ID)}
 	for _, i := range open {
 		r := c.Delivery.Recipients[i]
-		job.Recipients = append(job.Recipients, Rcpt{Address: r.Address, Notify: r.Notify, ORcpt: r.ORcpt})
+		job.Recipients = append(job.Recipients, d.forwarded(c, i, r))
 	}
 	if act == actRedirect {
 		// The copy is for the people who test: what becomes of it must not be reported to the sender's world.
@@ -102,11 +103,17 @@ func (d *Dispatcher) send(ctx context.Context, c store.Claimed, stream store.Str
 	results := d.transport.Send(ctx, job)
 	if act == actRedirect {
 		results = spread(results, len(open), stream.RedirectTo)
+	} else {
+		ownSuccess(job.Recipients, results)
 	}
 	for len(results) < len(open) {
 		results = append(results, Result{Err: errNoResult})
 	}
-	return d.opts.Policy.Next(Attempt{Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand()})
+	decision := d.opts.Policy.Next(Attempt{Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand()})
+	if act == actRedirect {
+		decision.Suppress = nil // the addresses were never written to
+	}
+	return decision
 }
 
 var (

@@ -105,6 +105,10 @@ func (j eventLog) holdFailed(id store.ID, err error) {
 	j.log.Error("message could not be held", "message", id, "err", err)
 }
 
+func (j eventLog) suppressFailed(d store.Delivery, err error) {
+	j.log.Error("dead address could not be suppressed", append(deliveryAttrs(d), "err", err)...)
+}
+
 func (j eventLog) noticeFailed(d store.Delivery, err error) {
 	j.log.Error("notice could not be written", append(deliveryAttrs(d), "err", err)...)
 }

@@ -78,13 +78,21 @@ func (n *network) errands(job Job, results map[int]Result) []*errand {
 			results[i] = f.result("")
 			continue
 		}
+		sender := from
+		if r.ReturnPath != "" {
+			var err error
+			if sender, err = parseAddress(r.ReturnPath); err != nil {
+				results[i] = own(phaseMail, 553, detailSender, n.opts.Now(), "return path cannot be sent: %v", err).result("")
+				continue
+			}
+		}
 		e := byDomain[domain]
 		if e == nil {
 			e = &errand{route: job.Route, domain: domain, open: job.Open, results: results, env: envelope{message: job.Message, from: from}}
 			byDomain[domain] = e
 			list = append(list, e)
 		}
-		e.env.rcpts = append(e.env.rcpts, forward{index: i, address: address, rcpt: r})
+		e.env.rcpts = append(e.env.rcpts, forward{index: i, address: address, from: sender, rcpt: r})
 	}
 	return list
 }
@@ -177,9 +185,9 @@ func (n *network) transactions(ctx context.Context, c *conn, e *errand) *fault {
 		if ctx.Err() != nil {
 			return c.broken(ctx, phaseMail, context.Cause(ctx))
 		}
-		batch := e.env.rcpts[:min(len(e.env.rcpts), maxRcpts)]
+		batch := sameReturnPath(e.env.rcpts[:min(len(e.env.rcpts), maxRcpts)])
 		t := &transaction{c: c, env: e.env, open: e.open, results: e.results}
-		t.env.rcpts = batch
+		t.env.rcpts, t.env.from = batch, batch[0].from
 		f := t.run(ctx)
 		retry := tooMany(batch, e.results)
 		rest := e.env.rcpts[len(batch):]
@@ -192,6 +200,15 @@ func (n *network) transactions(ctx context.Context, c *conn, e *errand) *fault {
 		}
 	}
 	return nil
+}
+
+// sameReturnPath returns those at the start that can share a transaction.
+func sameReturnPath(rcpts []forward) []forward {
+	n := 1
+	for n < len(rcpts) && rcpts[n].from == rcpts[0].from {
+		n++
+	}
+	return rcpts[:n]
 }
 
 func undecided(batch []forward, results map[int]Result) []forward {

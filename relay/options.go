@@ -26,6 +26,12 @@ type Options struct {
 	// one. Nil means that such messages are deferred instead, for four hours each time.
 	Holder Holder
 
+	// ReturnPath names the reverse-path for one recipient of a message, by its number among all of them. "" means the
+	// client's own, as does nil.
+	ReturnPath func(m store.Message, recipient int) string
+	// Suppressor is told of recipients that will never take mail; nil means nobody is.
+	Suppressor Suppressor
+
 	// Limits bounds the attempts under way.
 	Limits Limits
 	// Timeouts are the deadlines of the phases of a session.

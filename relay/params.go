@@ -21,6 +21,7 @@ type envelope struct {
 type forward struct {
 	index   int
 	address message.Address
+	from    message.Address // reverse-path
 	rcpt    Rcpt
 }
 

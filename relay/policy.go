@@ -79,6 +79,8 @@ type Decision struct {
 	Failed []int
 	// Relayed are the indexes of those handed to a host that will send no success notice.
 	Relayed []int
+	// Suppress are the indexes of the recipients that will never take mail.
+	Suppress []int
 	// Hold asks for a person: the message cannot be sent as it is.
 	Hold bool
 
@@ -233,6 +235,7 @@ func (n *decider) settle(index int, r Result) {
 		rcpt.State = store.Bounced
 		n.event(store.EventBounced, index, reply, r.Detail)
 		n.Failed = append(n.Failed, index)
+		n.classify(index, classOf(reply, len(n.attempt.Open) > 1))
 	default:
 		n.putOff(index, verdict, reply, r.Detail)
 	}
@@ -287,6 +290,7 @@ func (n *decider) expire(detail string) {
 	for _, i := range openRecipients(n.delivery) {
 		n.delivery.Recipients[i].State = store.Expired
 		n.event(store.EventExpired, i, n.delivery.Recipients[i].Last, joinDetail(fmt.Sprintf("given up after %d attempts", n.tried()), detail))
+		n.classify(i, classOfExpired(n.delivery.Recipients[i].Last))
 		n.Failed = append(n.Failed, i)
 	}
 }

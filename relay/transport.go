@@ -31,6 +31,9 @@ type Rcpt struct {
 	Address string
 	Notify  string
 	ORcpt   string
+	// ReturnPath is the reverse-path of this recipient alone, who then gets a
+	// transaction of its own; "" means that of the message.
+	ReturnPath string
 }
 
 // Result is what an attempt did for one recipient.

@@ -96,12 +96,13 @@ type Return struct {
 	Number int
 	// Was is the state of the recipient that the caller decided on: the fence.
 	Was State
-	// State is its state from now on.
+	// State is its state from now on, and where it differs from Was, Reply its
+	// last answer.
 	State State
-	// Event is what is added to the timeline. The engine sets its Part and
-	// Recipient. Where State differs from Was, its Reply becomes the recipient's
-	// last one.
-	Event Event
+	Reply Reply
+	// Events are added to the timeline. The engine sets their Part, and their
+	// Recipient where there is none.
+	Events []Event
 	// Submissions enter the store in the same transaction: what came back, and
 	// the notice about it. Those that are not to leave have no queued recipient.
 	Submissions []Submission

@@ -157,7 +157,7 @@ func printRecord(a *admin, r store.Record) error {
 	if m.Tag != "" {
 		t.row("Tag", m.Tag)
 	}
-	if m.Bounce {
+	if m.Bounce || m.Returned {
 		t.row("About", m.About)
 	}
 	if err := t.flush(); err != nil {
@@ -202,6 +202,9 @@ func eventText(e store.Event) string {
 	text := replyText(e.Reply)
 	if e.Reply.Command != "" {
 		text = e.Reply.Command + ": " + text
+	}
+	if e.Bounce != "" {
+		text = strings.TrimSuffix(e.Bounce+"; "+text, "; ")
 	}
 	if e.Detail != "" {
 		if text != "" {

@@ -18,10 +18,10 @@ const module = "github.com/mailchute/mailchute/"
 // direction lists, for every package, the packages of ours that its own files
 // may import. What is not listed may not exist.
 var direction = map[string][]string{
-	"cmd/mailchute":         {"smtpd", "intake", "auth", "message", "relay", "store", "store/local", "store/journal", "internal/smtpbase"},
+	"cmd/mailchute":         {"smtpd", "intake", "auth", "message", "message/bounce", "relay", "store", "store/local", "store/journal", "internal/smtpbase"},
 	"smtpd":                 {"intake", "auth", "message", "store"},
 	"intake":                {"auth", "message", "store"},
-	"relay":                 {"message", "store"},
+	"relay":                 {"message", "message/bounce", "store"},
 	"relay/dane":            {},
 	"relay/mtasts":          {},
 	"relay/tlsrpt":          {},

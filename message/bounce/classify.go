@@ -16,6 +16,10 @@ type Evidence struct {
 	Text     string // the words of the server that refused it, or of the answering program
 	Host     string // that server, or the reporting one
 	Feedback string // type of a complaint
+	// Sender is set for a refusal of the reverse-path. It says nothing about the recipient.
+	Sender bool
+	// Several is set for a refusal that was given for several recipients at once. It says of none that it does not exist.
+	Several bool
 }
 
 // Evidence returns what the report says about an address.
@@ -52,6 +56,9 @@ func Classify(e Evidence) Class {
 	e.Host = strings.ToLower(e.Host)
 	for _, r := range rules() {
 		if r.matches(e) {
+			if e.Several && (r.result == HardBounce || r.result == BadEmailAddress) {
+				return Class{Type: SoftBounce, Rule: r.name}
+			}
 			return Class{Type: r.result, Hard: r.result == HardBounce || r.result == BadEmailAddress,
 				Suppress: r.result == HardBounce || r.result == SpamComplaint, Ours: r.ours, Rule: r.name}
 		}
@@ -78,12 +85,14 @@ type rule struct {
 	hosts    []string // substrings of the host or of the text: which provider spoke
 	words    []string // substrings of the text, in lower case
 	feedback []string
+	sender   bool // only refusals of the reverse-path
 	result   Type
 	ours     bool
 }
 
 func (r rule) matches(e Evidence) bool {
 	return r.kind(e.Kind) &&
+		(!r.sender || e.Sender) &&
 		(r.class == 0 || (r.class == 5) == e.permanent()) &&
 		(r.statuses == nil || statusIn(e.Status, r.statuses)) &&
 		(r.codes == nil || codeIn(e.Code, r.codes)) &&

@@ -58,6 +58,7 @@ var rowTests = []struct {
 	{"conversion", f(554, [3]int{5, 6, 3}, "conversion required"), SoftBounce, true},
 	{"loop", f(554, [3]int{5, 4, 6}, "no"), SoftBounce, true},
 	{"loop text", f(554, [3]int{}, "too many hops"), SoftBounce, true},
+	{"refused at MAIL", Evidence{Kind: Failure, Code: 550, Status: [3]int{5, 1, 1}, Text: "user unknown", Sender: true}, Blocked, true},
 	{"TLS demanded", f(530, [3]int{5, 7, 0}, "Must issue a STARTTLS command first"), Blocked, true},
 
 	{"full", f(552, [3]int{5, 2, 2}, "no"), SoftBounce, false},
@@ -161,6 +162,15 @@ func TestOnlyTheRecipientIsSuppressed(t *testing.T) {
 				t.Errorf("row %q: %q never matches lower-case text", r.name, w)
 			}
 		}
+	}
+}
+
+// TestSeveralRecipientsAtOnce: the words may be about one of them, so none is suppressed.
+func TestSeveralRecipientsAtOnce(t *testing.T) {
+	e := f(550, [3]int{5, 1, 1}, "user unknown")
+	e.Several = true
+	if c := Classify(e); c.Type != SoftBounce || c.Hard || c.Suppress {
+		t.Errorf("%+v", c)
 	}
 }
 

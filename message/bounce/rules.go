@@ -58,6 +58,7 @@ func ruleSender() []rule {
 		{name: "conversion", statuses: []string{"6.1", "6.2", "6.3", "6.6", "6.7", "6.8", "6.9"}, result: SoftBounce, ours: true},
 		{name: "loop", statuses: []string{"4.6"}, result: SoftBounce, ours: true},
 		{name: "loop text", words: []string{"mail loop", "too many hops", "hop count exceeded", "loops back to myself", "routing loop"}, result: SoftBounce, ours: true},
+		{name: "refused at MAIL", class: 5, sender: true, result: Blocked, ours: true},
 		{name: "TLS demanded", words: []string{"must issue a starttls", "tls required", "requires tls", "encryption required"}, result: Blocked, ours: true},
 	}
 }

@@ -46,10 +46,16 @@ func (s *Store) takeBack(ctx context.Context, r store.Return) error {
 	case rcpt.State != r.Was:
 		return fmt.Errorf("recipient is %s: %w", rcpt.State, store.ErrStale)
 	case r.State != r.Was:
-		rcpt.State, rcpt.Last = r.State, r.Event.Reply
+		rcpt.State, rcpt.Last = r.State, r.Reply
 	}
-	r.Event.Part, r.Event.Recipient = part, rcpt.Address
-	rec := journal.Record{Type: typeResolve, Payload: [][]byte{encodeResolved(&d.Delivery, d.epoch, []store.Event{r.Event})}}
+	events := slices.Clone(r.Events)
+	for i := range events {
+		events[i].Part = part
+		if events[i].Recipient == "" {
+			events[i].Recipient = rcpt.Address
+		}
+	}
+	rec := journal.Record{Type: typeResolve, Payload: [][]byte{encodeResolved(&d.Delivery, d.epoch, events)}}
 	return s.commitWith(ctx, intent{r.Message, rec, old}, r.Submissions)
 }
 

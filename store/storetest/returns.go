@@ -26,8 +26,8 @@ var returnsTests = []test{
 // returned is a bounce that came back about a recipient.
 func returned(m store.Message, number int, was store.State, now time.Time) store.Return {
 	reply := store.Reply{Code: 550, Enhanced: [3]int{5, 1, 1}, Text: "no such user", Host: "inner.example", At: now}
-	return store.Return{Message: m.ID, Number: number, Was: was, State: store.Bounced,
-		Event: store.Event{At: now, Kind: store.EventBounced, Reply: reply, Bounce: "HardBounce"}}
+	return store.Return{Message: m.ID, Number: number, Was: was, State: store.Bounced, Reply: reply,
+		Events: []store.Event{{At: now, Kind: store.EventBounced, Reply: reply, Bounce: "HardBounce"}}}
 }
 
 // kept is a submission that is stored and never leaves.
@@ -46,7 +46,8 @@ func returnsChange(e *env) {
 		e.Errorf("bounced before anything came back: %v", ids)
 	}
 	r, dump := returned(m, 1, store.Sent, at(5)), kept(m, at(5))
-	r.Event.Notice = dump.Message.ID
+	r.Events[0].Notice = dump.Message.ID
+	r.Events = append(r.Events, store.Event{At: at(5), Kind: store.EventNotice, Recipient: m.From})
 	r.Submissions = []store.Submission{dump, notice(m, store.NewID(), at(5))}
 	e.must(e.Return(e.ctx(), r))
 	e.reopen()
@@ -55,10 +56,10 @@ func returnsChange(e *env) {
 		e.Errorf("the other recipient is %s", first.State)
 	}
 	second := got.Deliveries[1].Recipients[0]
-	e.wantSame("recipient", store.Recipient{Address: "rcpt@two.example", Notify: "FAILURE", State: store.Bounced, Last: r.Event.Reply}, second)
-	want := r.Event
-	want.Part, want.Recipient = 1, "rcpt@two.example"
-	e.wantSame("event", want, got.Events[len(got.Events)-1])
+	e.wantSame("recipient", store.Recipient{Address: "rcpt@two.example", Notify: "FAILURE", State: store.Bounced, Last: r.Reply}, second)
+	want := slices.Clone(r.Events)
+	want[0].Part, want[0].Recipient, want[1].Part = 1, "rcpt@two.example", 1
+	e.wantSame("events", want, got.Events[len(got.Events)-2:])
 	for _, s := range r.Submissions {
 		e.wantBody(s.Message.ID, s.Body)
 	}
@@ -83,7 +84,7 @@ func returnsFence(e *env) {
 	e.must(e.Return(e.ctx(), returned(m, 0, store.Sent, at(1))))
 	e.wantErr("Return twice", e.Return(e.ctx(), returned(m, 0, store.Sent, at(2))), store.ErrStale)
 	again := returned(m, 0, store.Bounced, at(3))
-	again.Event.Reply.Text = "once more"
+	again.Reply.Text = "once more"
 	e.must(e.Return(e.ctx(), again))
 	r := e.record(m.ID)
 	if last := r.Deliveries[0].Recipients[0].Last; last.Text != "no such user" || len(r.Events) != 4 {
@@ -145,8 +146,9 @@ func (m *model) takeBack(rt *rapid.T) {
 	m.e.must(err)
 	rcpt := &r.Deliveries[n].Recipients[0]
 	if was != store.Bounced {
-		rcpt.State, rcpt.Last = store.Bounced, ret.Event.Reply
+		rcpt.State, rcpt.Last = store.Bounced, ret.Reply
 	}
-	ret.Event.Part, ret.Event.Recipient = n, rcpt.Address
-	r.Events = append(r.Events, ret.Event)
+	event := ret.Events[0]
+	event.Part, event.Recipient = n, rcpt.Address
+	r.Events = append(r.Events, event)
 }
