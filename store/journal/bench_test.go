@@ -58,7 +58,11 @@ func benchAppend(b *testing.B, mode string, writers int) {
 // measured, and waits for the spares.
 func leaveFirstSegment(b *testing.B, j *journal.Journal, opts journal.Options, recycle bool) {
 	b.Helper()
-	big := data(make([]byte, 2<<20))
+	fill := func() { // more than the sixteenth of a segment after which spares are made, for groups this small
+		for range 20 {
+			mustAppend(b, j, data(make([]byte, 64<<10)))
+		}
+	}
 	until := uint64(1)
 	if recycle {
 		until = 3 * uint64(opts.Spares)
@@ -68,16 +72,17 @@ func leaveFirstSegment(b *testing.B, j *journal.Journal, opts journal.Options, r
 			waitFor(b, "spares", func() bool { return j.SpareCount() == opts.Spares })
 		}
 	}
-	mustAppend(b, j, big)
+	fill()
 	waitSpares()
 	for at := j.End().Segment; at <= until; at = j.End().Segment {
-		mustAppend(b, j, big)
+		fill()
 		if recycle && at > 2 {
 			if err := j.Release(at - 2); err != nil {
 				b.Fatal(err)
 			}
 		}
 	}
+	fill() // in the new segment
 	waitSpares()
 }
 

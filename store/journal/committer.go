@@ -102,6 +102,7 @@ type writer struct {
 	limit  int64    // no frame ends behind it
 	group  group    // what was written since the last commit frame
 	proven bool     // the last commit frame was a mark, or there was none yet
+	groups int64    // commit frames in this segment, each of which was a sync
 	asked  bool     // spares were asked for while writing this segment
 
 	buf     []byte
@@ -193,11 +194,22 @@ func (w *writer) publish(j *Journal, appends []*request) {
 		j.unstage(r.deps)
 	}
 	j.mu.Unlock()
+	w.groups++
 	if !w.asked && w.off > w.limit/16 {
 		w.asked = true
-		j.spares.signal()
+		if w.sparesPay() {
+			j.spares.signal()
+		}
 	}
 }
+
+// spareBreakEven is the size of a group at which the write that a spare costs
+// takes as long as the time that it saves with each sync, some 200 µs.
+const spareBreakEven = 128 << 10
+
+// sparesPay tells whether the segment's groups are so small that syncs cost more
+// than octets. With large bodies a spare only doubles what goes to the disk.
+func (w *writer) sparesPay() bool { return w.off-firstFrame < w.groups*spareBreakEven }
 
 // write encodes the frames of reqs, and a commit frame when one of them is an
 // Append, and writes them to the file in pieces of at most max bytes. It returns the
@@ -398,5 +410,5 @@ func (w *writer) open(j *Journal) error {
 // resume goes on at the end of s.
 func (w *writer) resume(s *segment, limit int64, proven bool) {
 	w.seg, w.off, w.limit = s, s.end, limit
-	w.group, w.proven, w.asked = newGroup(s.end, s.seed), proven, false
+	w.group, w.proven, w.asked, w.groups = newGroup(s.end, s.seed), proven, false, 0
 }

@@ -21,7 +21,8 @@ type Options struct {
 	SegmentSize int64
 	// Spares is how many pre-written segments are kept ready for use, made in
 	// the background or recycled from released ones. Default 2. The first is made
-	// when a sixteenth of a segment has been written, so a small journal stays small.
+	// when a sixteenth of a segment has been written, so a small journal stays small, and
+	// none while groups are so large that writing a file beforehand costs more than it saves.
 	Spares int
 	// MaxBatchBytes bounds the size of one group in bytes, except that a larger single Append is a
 	// group of its own, and the journal's write buffer. Default 4 MiB.
