@@ -124,9 +124,13 @@ func (n *network) dial(ctx context.Context, t target) (*conn, *fault) {
 		if dialCtx.Err() != nil {
 			err = context.Cause(dialCtx)
 		}
+		transcriptOf(ctx).note("connecting to %s (%s): %v", t.host, t.address, err)
 		return nil, broken(phaseConnect, detailNoAnswer, fmt.Errorf("connecting to %s (%s): %w", t.host, t.address, err), n.opts.Now())
 	}
-	return newConn(raw, t, n.opts.Timeouts, n.opts.Now), nil
+	c := newConn(raw, t, n.opts.Timeouts, n.opts.Now)
+	c.talk = transcriptOf(ctx)
+	c.talk.note("connected to %s (%s)", t.host, t.address)
+	return c, nil
 }
 
 func (n *network) introduce(ctx context.Context, c *conn, useTLS bool) *fault {
@@ -230,6 +234,8 @@ func (n *network) login(ctx context.Context, c *conn) *fault {
 	if err != nil {
 		return broken(phaseAuth, detailLocal, fmt.Errorf("reading the password for %s: %w", t.host, err), n.opts.Now())
 	}
+	c.secret = true
+	defer func() { c.secret = false }()
 	var r wireReply
 	var f *fault
 	switch {

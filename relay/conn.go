@@ -32,6 +32,9 @@ type conn struct {
 	dead   bool   // no more commands
 	pooled bool   // taken from the pool, and nothing answered since
 	idle   *time.Timer
+
+	talk   *transcript // of the attempt that uses the connection
+	secret bool        // it authenticates: what is said now must not be recorded
 }
 
 const wireBuffer = 32 << 10
@@ -87,6 +90,7 @@ func (c *conn) line(s string) error {
 	if strings.ContainsAny(s, "\r\n\x00") {
 		return errors.New("command contains a line end")
 	}
+	c.talk.said(s, c.secret)
 	if _, err := c.bw.WriteString(s); err != nil {
 		return err
 	}
@@ -122,6 +126,7 @@ func (c *conn) reply(ctx context.Context, phase string, wait time.Duration) (wir
 	if err != nil {
 		return wireReply{}, c.broken(ctx, phase, err)
 	}
+	c.talk.heard(r, c.secret)
 	if r.code == 421 {
 		c.dead = true
 		f := refusal(c.stored(r, phase))
@@ -152,6 +157,7 @@ func (c *conn) broken(ctx context.Context, phase string, err error) *fault {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		err = errors.New("connection closed by the host")
 	}
+	c.talk.failed(fmt.Errorf("%s: %w", phase, err), c.secret)
 	f := broken(phase, detail, fmt.Errorf("%s: %s: %w", c.target.host, phase, err), c.now())
 	f.fresh = c.pooled
 	return f
@@ -178,6 +184,7 @@ func (c *conn) startTLS(ctx context.Context, config *tls.Config) *fault {
 		verified = "certificate not verified"
 	}
 	c.secure = fmt.Sprintf("%s %s, %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite), verified)
+	c.talk.note("%s", c.secure)
 	c.use(tc)
 	return nil
 }

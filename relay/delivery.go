@@ -100,6 +100,7 @@ func (d *Dispatcher) send(ctx context.Context, c store.Claimed, stream store.Str
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, d.opts.Attempt, errAttemptTooLong)
 	defer cancel()
+	ctx, talk := record(ctx, c.Delivery.Attempt, d.opts.Now())
 	results := d.transport.Send(ctx, job)
 	if act == actRedirect {
 		results = spread(results, len(open), stream.RedirectTo)
@@ -109,7 +110,9 @@ func (d *Dispatcher) send(ctx context.Context, c store.Claimed, stream store.Str
 	for len(results) < len(open) {
 		results = append(results, Result{Err: errNoResult})
 	}
-	decision := d.opts.Policy.Next(Attempt{Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand()})
+	decision := d.opts.Policy.Next(Attempt{
+		Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Conversation: talk.conversation(),
+	})
 	if act == actRedirect {
 		decision.Suppress = nil // the addresses were never written to
 	}

@@ -31,7 +31,7 @@ type Dispatcher struct {
 
 // life is one call of Run, for those who ask about it.
 type life struct {
-	asked chan chan Status
+	asked chan func(*schedule)
 	ended chan struct{}
 }
 
@@ -78,7 +78,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	watched := make(chan error, 1)
 	work.Go(func() { watched <- d.watch(ctx) })
 	d.sched = newSchedule(d.opts.Limits, d.directory.Snapshot())
-	l := &life{asked: make(chan chan Status), ended: make(chan struct{})}
+	l := &life{asked: make(chan func(*schedule)), ended: make(chan struct{})}
 	d.life.Store(l)
 	err := d.loop(ctx, l, &work, watched)
 	d.life.Store(nil)
@@ -119,8 +119,8 @@ func (d *Dispatcher) loop(ctx context.Context, l *life, work *sync.WaitGroup, wa
 			d.sched.done(f.start, f.outcome, unixNano(d.opts.Now()))
 		case <-d.directory.Changed(d.sched.snapshot.Revision):
 			d.sched.directory(d.directory.Snapshot())
-		case reply := <-l.asked:
-			reply <- d.sched.status()
+		case look := <-l.asked:
+			look(d.sched)
 		case <-timer.C:
 		case err := <-watched:
 			return watchEnd(ctx, err)
@@ -187,16 +187,23 @@ type StreamStatus struct {
 }
 
 // Status returns the state of the schedule; a Dispatcher that does not run answers with the zero Status.
-func (d *Dispatcher) Status() Status {
+func (d *Dispatcher) Status() (out Status) {
+	d.ask(func(s *schedule) { out = s.status() })
+	return out
+}
+
+// ask runs look in the goroutine that owns the schedule, and tells whether there is one.
+func (d *Dispatcher) ask(look func(*schedule)) bool {
 	l := d.life.Load()
 	if l == nil {
-		return Status{}
+		return false
 	}
-	reply := make(chan Status, 1)
+	done := make(chan struct{})
 	select {
-	case l.asked <- reply:
-		return <-reply
+	case l.asked <- func(s *schedule) { look(s); close(done) }:
+		<-done
+		return true
 	case <-l.ended:
-		return Status{}
+		return false
 	}
 }

@@ -8,6 +8,8 @@
 //	transport.go   the network: routes, connections, one Result per recipient
 //	verdict.go     the only place that tells permanent from temporary
 //	policy.go      the retry schedule and the new state of a delivery, a pure function
+//	transcript.go  the conversation of an attempt, for people
+//	explain.go     why a delivery waits
 //	bounce.go      the notices that a result causes
 //
 // # What happens when something fails

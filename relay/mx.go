@@ -35,6 +35,7 @@ func (n *network) mxTargets(ctx context.Context, domain string, mode store.TLSMo
 			yield(target{}, f)
 			return
 		}
+		transcriptOf(ctx).found(domain, hosts)
 		for _, host := range hosts {
 			if !n.hostTargets(ctx, host, host == domain && len(hosts) == 1, mode, yield) {
 				return

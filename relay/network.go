@@ -124,6 +124,7 @@ func (n *network) deliver(ctx context.Context, e *errand) {
 			break
 		}
 		if f != nil {
+			transcriptOf(ctx).note("%s", f.reply.Text)
 			last = worse(last, f)
 			continue
 		}
@@ -154,6 +155,7 @@ func (n *network) deliver(ctx context.Context, e *errand) {
 // recipients for another target.
 func (n *network) visit(ctx context.Context, t target, e *errand) (met bool, f *fault) {
 	if c := n.pool.get(t); c != nil {
+		transcriptOf(ctx).note("on a kept connection to %s (%s)", t.host, t.address)
 		// A kept connection may have died unseen. If it gives no sign of life, that says nothing about the host.
 		if f = n.converse(ctx, c, e); f == nil || !f.fresh || ctx.Err() != nil {
 			return true, f
@@ -169,8 +171,10 @@ func (n *network) visit(ctx context.Context, t target, e *errand) (met bool, f *
 // converse runs transactions until no recipient is left, and keeps the connection or gives it up.
 func (n *network) converse(ctx context.Context, c *conn, e *errand) *fault {
 	defer n.pool.put(c)
+	c.talk = transcriptOf(ctx)
 	settled := false
 	defer func() {
+		c.talk = nil
 		if !settled {
 			c.kill() // a panic in between: nobody knows what the host waits for
 		}

@@ -70,6 +70,8 @@ type Attempt struct {
 	Now     time.Time
 	// Rand is a number in [0,1) for the jitter.
 	Rand float64
+	// Conversation is what was said. It is kept where a recipient was not delivered.
+	Conversation store.Conversation
 }
 
 // Decision is what an attempt leads to.
@@ -92,6 +94,7 @@ func (p Policy) Next(a Attempt) Decision {
 	n := newDecider(p, a)
 	n.contact = contactOf(a.Results)
 	n.delivery.Uncertain = false
+	n.delivery.Conversation = store.Conversation{}
 	for i, index := range a.Open {
 		n.settle(index, a.Results[i])
 	}
@@ -122,7 +125,7 @@ func (p Policy) Orphan(c store.Claimed, now time.Time) Decision {
 			n.event(store.EventCancelled, i, store.Reply{}, "stream no longer exists, and its time to be delivered is over")
 		}
 	} else {
-		n.delivery.Due = earlier(now.Add(p.HoldWait), n.delivery.Expires, now)
+		n.delivery.Due, n.delivery.DueWhy = earlier(now.Add(p.HoldWait), n.delivery.Expires, now), "its stream no longer exists"
 		n.event(store.EventDeferred, -1, store.Reply{}, "stream no longer exists; waiting for it to be made again")
 	}
 	return n.decision()
@@ -155,7 +158,8 @@ type decider struct {
 	delivery store.Delivery
 	waiting  []int // recipients that stay queued
 	wait     time.Duration
-	stopped  bool // some were interrupted, none failed
+	why      string // of the longest wait
+	stopped  bool   // some were interrupted, none failed
 }
 
 // newDecider works on a copy: the claimed delivery stays as the store gave it.
@@ -224,6 +228,9 @@ func (n *decider) settle(index int, r Result) {
 	if verdict != Interrupted {
 		rcpt.Last = reply
 	}
+	if verdict != Delivered {
+		n.delivery.Conversation = n.attempt.Conversation
+	}
 	switch verdict {
 	case Delivered:
 		rcpt.State = store.Sent
@@ -251,16 +258,22 @@ func (n *decider) putOff(index int, v Verdict, reply store.Reply, detail string)
 		return
 	case Uncertain:
 		n.delivery.Uncertain = true
-		n.wait = max(n.wait, n.policy.UncertainWait)
+		n.atLeast(n.policy.UncertainWait, "the answer to the final dot was lost: waiting longer lowers the risk of a duplicate")
 		n.event(store.EventUncertain, index, reply, joinDetail("the answer to the final dot was lost; it may have been delivered", detail))
 	case Damaged:
 		n.Hold = true
-		n.wait = max(n.wait, n.policy.HoldWait)
+		n.atLeast(n.policy.HoldWait, "the stored message is damaged")
 		n.event(store.EventDeferred, index, reply, joinDetail("the stored message is damaged; nothing of it was handed over", detail))
 	default:
 		n.event(store.EventDeferred, index, reply, detail)
 	}
-	n.wait = max(n.wait, n.policy.Wait(n.delivery.Attempt, n.attempt.Rand))
+	n.atLeast(n.policy.Wait(n.delivery.Attempt, n.attempt.Rand), fmt.Sprintf("the retry schedule after attempt %d", n.delivery.Attempt))
+}
+
+func (n *decider) atLeast(wait time.Duration, why string) {
+	if wait > n.wait {
+		n.wait, n.why = wait, why
+	}
 }
 
 // schedule sets the due time of what waits, or ends it.
@@ -270,14 +283,17 @@ func (n *decider) schedule() {
 	}
 	now := n.attempt.Now
 	if n.wait == 0 && n.stopped {
-		n.delivery.Due = now
+		n.delivery.Due, n.delivery.DueWhy = now, "the attempt was stopped before the message was handed over"
 		return
 	}
 	if expires := n.delivery.Expires; !expires.IsZero() && !now.Before(expires) {
 		n.expire("")
 		return
 	}
-	n.delivery.Due = earlier(now.Add(n.wait), n.delivery.Expires, now)
+	n.delivery.Due, n.delivery.DueWhy = earlier(now.Add(n.wait), n.delivery.Expires, now), n.why
+	if n.delivery.Due.Equal(n.delivery.Expires) {
+		n.delivery.DueWhy = "its time to be delivered ends then"
+	}
 	next := "next attempt at " + n.delivery.Due.UTC().Format(time.RFC3339)
 	for i := range n.Resolution.Events {
 		if e := &n.Resolution.Events[i]; e.Kind == store.EventDeferred || e.Kind == store.EventUncertain {

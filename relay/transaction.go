@@ -235,6 +235,7 @@ func (t *transaction) transfer(ctx context.Context, body io.Reader, release func
 		t.decideAll(t.c.broken(ctx, phaseBody, context.Cause(ctx)))
 		return
 	}
+	t.c.talk.note("%d octets of content and the final dot", t.env.message.Size)
 	detached := context.WithoutCancel(ctx)
 	if err := dot.Close(); err != nil {
 		t.lastDot(t.c.broken(detached, phaseDot, err), errors.Is(err, message.ErrNotCanonical))

@@ -123,6 +123,8 @@ type Stream struct {
 	Weight int `json:"weight,omitempty"`
 	// Paused stops delivery; submissions are taken and wait.
 	Paused bool `json:"paused,omitempty"`
+	// PausedAt is when it was paused last.
+	PausedAt time.Time `json:"paused_at,omitzero"`
 	// IntakePaused refuses submissions; what is queued is delivered.
 	IntakePaused bool `json:"intake_paused,omitempty"`
 	// RefuseBareLF refuses messages with bare LF instead of normalising them.

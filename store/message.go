@@ -115,6 +115,11 @@ type Delivery struct {
 	// Uncertain is set while the newest attempt may have been accepted by a
 	// remote whose answer was lost (RFC 5321 6.1).
 	Uncertain bool `json:"uncertain,omitempty"`
+	// DueWhy says for people why Due is when it is; "" where nothing was tried.
+	DueWhy string `json:"due_why,omitempty"`
+	// Conversation is that of the newest attempt, where it left a recipient
+	// undelivered.
+	Conversation Conversation `json:"conversation,omitzero"`
 }
 
 // Done tells whether every recipient is in a final state.

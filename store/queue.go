@@ -121,7 +121,8 @@ type Returns interface {
 type Amendment string
 
 // Hold keeps deliveries from being claimed; an attempt under way ends normally.
-// Release undoes it. Retry makes them due now. Cancel ends the recipients that
+// Release undoes it. Retry makes them due now, and says so
+// in DueWhy. Cancel ends the recipients that
 // are still queued; it fails with ErrNotDue while an attempt is under way.
 const (
 	Hold    Amendment = "hold"

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mailchute/mailchute/auth"
+	"github.com/mailchute/mailchute/relay"
 	"github.com/mailchute/mailchute/store"
 	"github.com/mailchute/mailchute/store/local"
 )
@@ -19,7 +20,8 @@ type admin struct {
 	keyring *auth.Keyring
 	cfg     Config
 	now     func() time.Time
-	by      string // who is named in events
+	by      string                                       // who is named in events
+	waiting func(store.DeliveryID) (relay.Waiting, bool) // asks the running dispatcher; nil on the files
 
 	out  io.Writer
 	json bool

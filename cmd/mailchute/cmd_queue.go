@@ -242,9 +242,9 @@ func nextDue(l store.Lane, now time.Time) string {
 
 func (a *app) queueShow() *cobra.Command {
 	return &cobra.Command{
-		Use: "show MESSAGE", Short: "Show a message with its deliveries and timeline", Args: cobra.ExactArgs(1),
+		Use: "show MESSAGE", Short: "Show a message, why it waits, and its last conversation", Args: cobra.ExactArgs(1),
 		Example: "  mailchute queue show 01890a5d-ac96-774b-bcce-b302099a8057",
-		RunE:    a.admin(showMessage),
+		RunE:    a.admin(explainMessage),
 	}
 }
 

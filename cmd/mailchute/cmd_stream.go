@@ -16,7 +16,7 @@ import (
 func (a *app) streamCommand() *cobra.Command {
 	return a.group("stream", "Streams: the queues of a server, each with its own mode and route",
 		a.streamList(), a.streamCreate(), a.streamShow(), a.streamSet(),
-		a.streamSwitch("pause", "Stop delivering; submissions are taken and wait", "Paused", func(s *store.Stream, _ time.Time) { s.Paused = true }),
+		a.streamSwitch("pause", "Stop delivering; submissions are taken and wait", "Paused", func(s *store.Stream, now time.Time) { s.Paused, s.PausedAt = true, now }),
 		a.streamSwitch("resume", "Deliver again", "Resumed", func(s *store.Stream, _ time.Time) { s.Paused = false }),
 		a.streamSwitch("archive", "Refuse submissions for good; what is queued is still delivered", "Archived", func(s *store.Stream, now time.Time) { s.Archived = now }),
 		a.streamSwitch("unarchive", "Take submissions again", "Unarchived", func(s *store.Stream, _ time.Time) { s.Archived = time.Time{} }))

@@ -108,7 +108,9 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	if s.relay, err = relay.New(db, db, out); err != nil {
 		return nil, &exitError{exitConfig, fmt.Errorf("delivery: %w", err)}
 	}
-	s.control, err = listenControl(s.cfg, newAdmin(s.files, s.cfg), log.With("part", "control"))
+	live := newAdmin(s.files, s.cfg)
+	live.waiting = s.relay.Waiting
+	s.control, err = listenControl(s.cfg, live, log.With("part", "control"))
 	return s, err
 }
 

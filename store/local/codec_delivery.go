@@ -22,6 +22,12 @@ func putDelivery(b []byte, d *store.Delivery, epoch uint64) []byte {
 	if !d.Lease.IsZero() {
 		b = putUint(b, 11, epoch)
 	}
+	b = putString(b, 60, d.DueWhy)
+	if !d.Conversation.IsZero() {
+		var at int
+		b, at = open(b, 61)
+		b = shut(putConversation(b, &d.Conversation), at)
+	}
 	return b
 }
 
@@ -56,6 +62,10 @@ func readDelivery(f *fields) (d leased) {
 			d.Uncertain = f.num != 0
 		case 11:
 			d.epoch = f.num
+		case 60:
+			d.DueWhy = f.text
+		case 61:
+			d.Conversation = inner(f, readConversation)
 		default:
 			f.unknown("delivery")
 		}

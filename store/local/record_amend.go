@@ -67,7 +67,7 @@ func (a amended) amend(d *leased) store.Event {
 	case store.Release:
 		d.Held, e.Kind = time.Time{}, store.EventReleased
 	case store.Retry:
-		d.Due, e.Kind = a.at, store.EventRetried
+		d.Due, d.DueWhy, e.Kind = a.at, "asked for by "+a.by, store.EventRetried
 	case store.Cancel:
 		e.Kind = store.EventCancelled
 		a.cancel(d)

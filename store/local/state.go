@@ -109,6 +109,7 @@ func (s *state) message() store.Message {
 func (s *state) delivery(part int) store.Delivery {
 	d := s.parts[part].Delivery
 	d.Recipients = slices.Clone(d.Recipients)
+	d.Conversation.Lines = slices.Clone(d.Conversation.Lines)
 	return d
 }
 

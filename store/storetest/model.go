@@ -222,7 +222,7 @@ func amended(r store.Record, a store.Amendment, now time.Time) (_ store.Record, 
 		case store.Release:
 			d.Held = time.Time{}
 		case store.Retry:
-			d.Due = now
+			d.Due, d.DueWhy = now, "asked for by ada"
 		case store.Cancel:
 			d.Held, d.Lease = time.Time{}, time.Time{}
 			d.Recipients = slices.Clone(d.Recipients)

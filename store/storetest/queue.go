@@ -94,6 +94,8 @@ func queueResolve(e *env) {
 	c := e.claim(part(m, 0), 0, start)
 	d := c.Delivery
 	d.Destination, d.Due, d.Expires, d.Delayed, d.Uncertain = "relay.example:25", at(time.Hour), at(2*time.Hour), at(3*time.Second), true
+	d.DueWhy = "the schedule"
+	d.Conversation = store.Conversation{Attempt: 1, Began: at(0), Missing: 3, Lines: []store.Line{{After: 12, Speaks: store.Remote, Text: "220 später"}, {Speaks: store.Client}}}
 	d.Server, d.Stream = 99, "other" // not the caller's to change
 	d.Recipients[0].Last = store.Reply{Code: 451, Enhanced: [3]int{4, 7, 1}, Text: "später", Command: "rcpt", Host: "mx.one.example", At: at(2)}
 	event := store.Event{At: at(2), Kind: store.EventDeferred, Attempt: 1, Recipient: d.Recipients[0].Address, Reply: d.Recipients[0].Last, Detail: "TLS 1.3"}

@@ -1,0 +1,180 @@
+package relay
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+// Waiting is what the schedule of a running Dispatcher knows of one delivery.
+type Waiting struct {
+	Place Place `json:"place"`
+	// Ahead is how many deliveries of the same stream to the same destination are due before it, Lane how many there are.
+	Ahead int          `json:"ahead"`
+	Lane  int          `json:"lane"`
+	Due   time.Time    `json:"due"`
+	Total LimitStatus  `json:"total"`
+	Own   LimitStatus  `json:"stream"`
+	Site  SiteStatus   `json:"site"`
+	State StreamStatus `json:"-"`
+}
+
+// Place is where a delivery is in the schedule.
+type Place string
+
+// The places of a delivery.
+const (
+	PlaceUnknown Place = "unknown"   // the schedule has no ticket of it: it is held, done, or just on its way in
+	PlaceFlying  Place = "in flight" // an attempt is under way
+	PlaceLater   Place = "later"     // it is due later
+	PlaceReady   Place = "ready"     // it is due, and waits for the turn of its stream and its destination
+	PlaceSite    Place = "site"      // it is due, and its destination takes no more at the moment
+)
+
+// LimitStatus is a count against its limit.
+type LimitStatus struct {
+	InFlight int `json:"in_flight"`
+	Limit    int `json:"limit"`
+}
+
+// Full tells whether the limit is reached.
+func (l LimitStatus) Full() bool { return l.InFlight >= l.Limit }
+
+// Waiting tells where a delivery is in the schedule; false where the Dispatcher does not run.
+func (d *Dispatcher) Waiting(id store.DeliveryID) (w Waiting, running bool) {
+	now := unixNano(d.opts.Now())
+	running = d.ask(func(s *schedule) { w = s.waitingFor(id, now) })
+	return w, running
+}
+
+func (s *schedule) waitingFor(id store.DeliveryID, now int64) Waiting {
+	w := Waiting{Place: PlaceUnknown, Total: LimitStatus{s.flying, s.limits.Total}}
+	slot, ok := s.tickets.index[keyOf(id)]
+	if !ok {
+		return w
+	}
+	e := s.tickets.at(slot)
+	l := e.lane
+	w.Due, w.Lane = time.Unix(0, e.due).UTC(), len(l.heap)
+	w.Own = LimitStatus{l.stream.flying, s.limits.PerStream}
+	w.State = l.stream.status()
+	w.Site = s.siteStatus(l, now)
+	for _, other := range l.heap {
+		if o := s.tickets.at(other); o.due < e.due || o.due == e.due && o.pos < e.pos {
+			w.Ahead++
+		}
+	}
+	switch {
+	case e.flying:
+		w.Place, w.Ahead = PlaceFlying, 0
+	case e.due > now:
+		w.Place = PlaceLater
+	case l.place == laneBlocked:
+		w.Place = PlaceSite
+	default:
+		w.Place = PlaceReady
+	}
+	return w
+}
+
+// Reason is one link of the chain that answers why a delivery waits.
+type Reason struct {
+	What string `json:"what"`
+	// Since is when it began, Until when it ends by itself; zero where that is not known.
+	Since time.Time `json:"since,omitzero"`
+	Until time.Time `json:"until,omitzero"`
+	// Change is what would end it earlier; "" for nothing that a person can do.
+	Change string `json:"change,omitempty"`
+}
+
+// Reasons answers why a delivery waits, the reason that decides first. w is what a running Dispatcher said of it, nil
+// without one. A delivery that is done has none.
+func Reasons(d store.Delivery, snap *store.Snapshot, w *Waiting, now time.Time) []Reason {
+	if d.Done() {
+		return nil
+	}
+	e := explainer{d: d, snap: snap, w: w, now: now}
+	e.server()
+	e.person()
+	e.directory()
+	e.time()
+	e.limits()
+	if len(e.reasons) == 0 {
+		e.add(Reason{What: "it is due and nothing holds it: the next attempt begins at any moment", Since: d.Due})
+	}
+	return e.reasons
+}
+
+type explainer struct {
+	d       store.Delivery
+	snap    *store.Snapshot
+	w       *Waiting
+	now     time.Time
+	reasons []Reason
+}
+
+func (e *explainer) add(r Reason) { e.reasons = append(e.reasons, r) }
+
+func (e *explainer) server() {
+	switch {
+	case e.d.Lease.After(e.now) && e.w != nil:
+		e.add(Reason{What: fmt.Sprintf("attempt %d is under way", e.d.Attempt), Until: e.d.Lease})
+	case e.w == nil:
+		e.add(Reason{What: "no server runs: nothing is delivered", Change: "start it with: mailchute serve"})
+	}
+}
+
+// person is what somebody wanted for this message.
+func (e *explainer) person() {
+	if !e.d.Held.IsZero() {
+		e.add(Reason{What: "it is held", Since: e.d.Held, Change: "mailchute queue release " + e.d.ID.Message.String()})
+	}
+}
+
+// directory is what the stream's settings say.
+func (e *explainer) directory() {
+	key := store.StreamKey{Server: e.d.Server, Stream: e.d.Stream}
+	act, stream := actionOf(e.snap, key)
+	if act == actOrphan {
+		e.add(Reason{What: fmt.Sprintf("stream %s of server %d no longer exists, or this version does not know its mode", key.Stream, key.Server), Change: "make the stream again"})
+		return
+	}
+	if stream.Paused {
+		e.add(Reason{
+			What: fmt.Sprintf("stream %s is paused", key.Stream), Since: stream.PausedAt,
+			Change: fmt.Sprintf("mailchute stream resume %s --server %d", key.Stream, key.Server),
+		})
+	}
+}
+
+// time is the retry clock.
+func (e *explainer) time() {
+	if !e.d.Due.After(e.now) {
+		return
+	}
+	what := "it is not due yet"
+	if e.d.DueWhy != "" {
+		what += ": " + e.d.DueWhy
+	}
+	e.add(Reason{What: what, Until: e.d.Due, Change: "mailchute queue retry " + e.d.ID.Message.String()})
+}
+
+// limits are those of the running dispatcher.
+func (e *explainer) limits() {
+	if e.w == nil || e.w.Place != PlaceReady && e.w.Place != PlaceSite {
+		return
+	}
+	if e.w.Place == PlaceSite {
+		e.add(e.w.Site.reason())
+	}
+	if e.w.Total.Full() {
+		e.add(Reason{What: fmt.Sprintf("all %d places for attempts are taken", e.w.Total.Limit), Change: "raise delivery.concurrency"})
+	}
+	if e.w.Own.Full() {
+		e.add(Reason{What: fmt.Sprintf("the stream has all of its %d attempts under way", e.w.Own.Limit), Change: "raise delivery.per_stream"})
+	}
+	if e.w.Ahead > 0 {
+		e.add(Reason{What: fmt.Sprintf("%d deliveries of this stream to %s are due before it", e.w.Ahead, e.d.Destination)})
+	}
+}
