@@ -147,7 +147,8 @@ func (l *loader) close() {
 	}
 }
 
-// run sends for a while. A tenth of it, before the window, is to get going.
+// run sends for a while. A tenth of it, before the window, is to get going. The
+// window ends with the last answer, so a stall at its end is not left out.
 func (l *loader) run(ctx context.Context, length time.Duration) error {
 	warm := length / 10
 	l.start = time.Now()
@@ -160,7 +161,7 @@ func (l *loader) run(ctx context.Context, length time.Duration) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	l.round.window = length - warm
+	l.round.window = time.Since(l.begin)
 	for _, w := range l.workers {
 		l.round.total += w.total
 		l.round.latencies = append(l.round.latencies, w.latencies...)
@@ -254,7 +255,7 @@ func (w *worker) run(ctx context.Context) error {
 			return err
 		}
 		w.total++
-		if now := time.Now(); !now.Before(w.begin) && now.Before(w.end) {
+		if now := time.Now(); !now.Before(w.begin) {
 			w.latencies = append(w.latencies, now.Sub(due))
 		}
 	}
