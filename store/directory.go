@@ -128,9 +128,12 @@ type Stream struct {
 	// IntakePaused refuses submissions; what is queued is delivered.
 	IntakePaused bool `json:"intake_paused,omitempty"`
 	// RefuseBareLF refuses messages with bare LF instead of normalising them.
-	RefuseBareLF bool      `json:"refuse_bare_lf,omitempty"`
-	Created      time.Time `json:"created"`
-	Archived     time.Time `json:"archived,omitzero"`
+	RefuseBareLF bool `json:"refuse_bare_lf,omitempty"`
+	// RequireDKIM makes mail wait that has no DKIM signature, instead of
+	// sending it without. Notices that we wrote ourselves are exempt.
+	RequireDKIM bool      `json:"require_dkim,omitempty"`
+	Created     time.Time `json:"created"`
+	Archived    time.Time `json:"archived,omitzero"`
 }
 
 // Outbound tells whether the stream is of a kind that sends.
@@ -180,6 +183,10 @@ type Domain struct {
 	Name     string    `json:"name"` // lower-case A-labels
 	Created  time.Time `json:"created"`
 	Verified time.Time `json:"verified,omitzero"`
+	// Keys are the domain's DKIM keys, oldest first.
+	Keys []DomainKey `json:"keys,omitempty"`
+	// Check is the newest look at the domain's DNS records.
+	Check DomainCheck `json:"check,omitzero"`
 }
 
 // Signature is a single sender address of the account.

@@ -21,6 +21,9 @@ type Message struct {
 	Size     int64    `json:"size"`      // octets of the body as stored: header and content
 	BodyHash [32]byte `json:"body_hash"` // SHA-256 of those octets
 	Header   Display  `json:"header"`    // what a person sees of it
+	// DKIMBody is the SHA-256 of the body in DKIM's relaxed form (RFC 6376
+	// 3.4.4); zero where no key was there to sign when it was accepted.
+	DKIMBody [32]byte `json:"dkim_body,omitzero"`
 
 	Tag        string            `json:"tag,omitempty"`
 	Metadata   map[string]string `json:"metadata,omitempty"`
@@ -169,6 +172,9 @@ type Event struct {
 	Detail    string    `json:"detail,omitempty"` // for people: TLS achieved, why a wait, who did it
 	Notice    ID        `json:"notice,omitzero"`  // the message queued by EventNotice, or the one that came back
 	Bounce    string    `json:"bounce,omitempty"` // type of what failed or came back, such as HardBounce
+	// SignedBy are the names of the DKIM records (selector._domainkey.domain)
+	// that verify what was handed over, in the order of its signatures.
+	SignedBy []string `json:"signed_by,omitempty"`
 }
 
 // Record is all that is known of one message.

@@ -167,7 +167,7 @@ func (s *Snapshot) checkDomain(d Domain) error {
 			return fmt.Errorf("domain %q: %w", d.Name, ErrExists)
 		}
 	}
-	return nil
+	return d.checkKeys()
 }
 
 func (s *Snapshot) checkSignature(g Signature) error {

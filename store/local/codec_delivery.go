@@ -151,7 +151,11 @@ func putEvent(b []byte, e *store.Event) []byte {
 	b = putReplyField(b, 6, &e.Reply)
 	b = putString(b, 7, e.Detail)
 	b = putID(b, 8, e.Notice)
-	return putString(b, 9, e.Bounce)
+	b = putString(b, 9, e.Bounce)
+	for _, name := range e.SignedBy {
+		b = putText(b, 40, name)
+	}
+	return b
 }
 
 func readEvent(f *fields) (e store.Event) {
@@ -175,6 +179,8 @@ func readEvent(f *fields) (e store.Event) {
 			e.Notice = f.id()
 		case 9:
 			e.Bounce = f.text
+		case 40:
+			e.SignedBy = append(e.SignedBy, f.text)
 		default:
 			f.unknown("event")
 		}

@@ -41,7 +41,11 @@ func putMessage(b []byte, m *store.Message) []byte {
 	b = putString(b, 19, m.Protocol)
 	b = putBool(b, 20, m.Bounce)
 	b = putID(b, 21, m.About)
-	return putBool(b, 22, m.Returned)
+	b = putBool(b, 22, m.Returned)
+	if m.DKIMBody != [32]byte{} {
+		b = putString(b, 40, m.DKIMBody[:])
+	}
+	return b
 }
 
 func bit(v bool) int {
@@ -75,9 +79,7 @@ func readMessage(f *fields) (m store.Message) {
 		case 10:
 			m.Size = f.signed()
 		case 11:
-			if copy(m.BodyHash[:], f.text) != len(f.text) || len(f.text) != len(m.BodyHash) {
-				f.fail("a hash of %d bytes", len(f.text))
-			}
+			m.BodyHash = f.hash()
 		case 12:
 			m.Header = inner(f, readDisplay)
 		default:
@@ -114,9 +116,19 @@ func readMessageRest(f *fields, m *store.Message) {
 		m.About = f.id()
 	case 22:
 		m.Returned = f.num != 0
+	case 40:
+		m.DKIMBody = f.hash()
 	default:
 		f.unknown("message")
 	}
+}
+
+func (f *fields) hash() (h [32]byte) {
+	if len(f.text) != len(h) {
+		f.fail("a hash of %d bytes", len(f.text))
+	}
+	copy(h[:], f.text)
+	return h
 }
 
 func (f *fields) addr() (a netip.Addr) {

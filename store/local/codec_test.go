@@ -26,7 +26,7 @@ func fullState() *state {
 	s := &state{
 		msg: store.Message{
 			ID: store.ID{1, 2, 3, 15: 16}, Server: math.MaxInt64, Stream: "outbound", Accepted: moment, From: "a@example.com",
-			UTF8: true, EightBit: true, Ret: "FULL", EnvID: "env", Size: 1 << 40, BodyHash: [32]byte{31: 1},
+			UTF8: true, EightBit: true, Ret: "FULL", EnvID: "env", Size: 1 << 40, BodyHash: [32]byte{31: 1}, DKIMBody: [32]byte{30: 2},
 			Header: store.Display{Subject: "s", From: "f", To: []string{"a", "", "b"}, Cc: []string{""}, MessageID: "m"},
 			Tag:    "t", Metadata: map[string]string{"k": "v", "": ""}, TrackOpens: &yes, TrackLinks: "None",
 			Credential: "smtp-token 4", Client: netip.MustParseAddr("fe80::1%eth0"), Protocol: "HTTP", Bounce: true, About: store.ID{9},
@@ -37,7 +37,7 @@ func fullState() *state {
 			DueWhy: "w", Conversation: store.Conversation{Attempt: 3, Began: moment, Missing: 1, Lines: []store.Line{{After: -1, Speaks: store.Note, Text: "n"}, {}}},
 			Recipients: []store.Recipient{{Address: "a@b", Notify: "NEVER", ORcpt: "rfc822;a@b", State: store.Expired, Last: reply}, {}},
 		}, epoch: math.MaxUint64}},
-		events: []store.Event{{}, {At: moment, Kind: store.EventBounced, Part: 1, Attempt: 2, Recipient: "r", Reply: reply, Detail: "d", Notice: store.ID{8}}},
+		events: []store.Event{{}, {At: moment, Kind: store.EventBounced, Part: 1, Attempt: 2, Recipient: "r", Reply: reply, Detail: "d", Notice: store.ID{8}, SignedBy: []string{"s1._domainkey.example.com", ""}}},
 		body:   []extent{{ref: journal.Ref{Segment: 3, Offset: 4096, Length: 300}, skip: 100, length: 200}},
 		places: []place{{3, 300}, {4, 12}},
 		at:     journal.Position{Segment: 4, Offset: 1 << 33},

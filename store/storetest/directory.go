@@ -33,7 +33,16 @@ func oneOfEach() []store.Change {
 		{User: &store.User{ID: 2, Name: "Ada", Email: "ada@example.com", Role: store.ServerAdmin, Servers: []int64{1}, Created: start}},
 		{AccountToken: &store.AccountToken{ID: 3, Name: "ci", Hash: store.Digest{Key: 1, Sum: [32]byte{1}}, Sealed: []byte{9, 8}, Created: start}},
 		{ServerToken: &store.ServerToken{ID: 4, Server: 1, Name: "app", Hash: store.Digest{Key: 1, Sum: [32]byte{2}}, Sealed: []byte{7}, Created: start}},
-		{Domain: &store.Domain{ID: 5, Name: "example.com", Created: start, Verified: at(time.Hour)}},
+		{Domain: &store.Domain{
+			ID: 5, Name: "example.com", Created: start, Verified: at(time.Hour),
+			Keys: []store.DomainKey{{
+				Selector: "s1", Algorithm: store.KeyRSA, Sealed: []byte{1, 2}, Record: "v=DKIM1; p=", Created: start,
+				Active: at(time.Hour), Replaced: at(2 * time.Hour), Retired: at(3 * time.Hour),
+			}},
+			Check: store.DomainCheck{At: at(time.Hour), OK: true, Findings: []store.DomainFinding{
+				{Purpose: "dkim", Name: "s1._domainkey.example.com", Status: "ok", Seen: "v=DKIM1; p=", Problem: "none"},
+			}},
+		}},
 		{Signature: &store.Signature{ID: 6, Email: "me@example.net", Name: "Me", Created: start}},
 	}
 	for _, s := range store.DefaultStreams(1, store.ModeLive, start) {

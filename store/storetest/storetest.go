@@ -103,7 +103,7 @@ func mail(accepted time.Time, destinations ...string) (store.Message, []store.De
 		ID: store.NewID(), Server: 7, Stream: "outbound", Accepted: accepted, From: "app@example.com",
 		Header: store.Display{Subject: "Grüße", From: "App <app@example.com>", To: []string{"rcpt@one.example", ""}, MessageID: "x@example.com"},
 		Tag:    "welcome", Metadata: map[string]string{"color": "blue", "": "empty"}, Credential: "server-token 3", Protocol: "ESMTPSA",
-		Client: netip.MustParseAddr("2001:db8::25"),
+		Client: netip.MustParseAddr("2001:db8::25"), DKIMBody: sha256.Sum256([]byte("body")),
 	}
 	var ds []store.Delivery
 	for _, to := range destinations {
@@ -161,7 +161,8 @@ func sent(d store.Delivery, now time.Time) store.Resolution {
 	for i := range d.Recipients {
 		d.Recipients[i].State, d.Recipients[i].Last = store.Sent, reply
 	}
-	return store.Resolution{Delivery: d, Events: []store.Event{{At: now, Kind: store.EventSent, Part: d.ID.Part, Attempt: d.Attempt, Reply: reply}}}
+	return store.Resolution{Delivery: d, Events: []store.Event{{At: now, Kind: store.EventSent, Part: d.ID.Part, Attempt: d.Attempt, Reply: reply,
+		SignedBy: []string{"r._domainkey.example.com", "e._domainkey.example.com"}}}}
 }
 
 // deferred is the resolution of an attempt that is to be repeated.
