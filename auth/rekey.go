@@ -15,7 +15,7 @@ import (
 func bind(kind Kind, id int64) string { return string(kind) + "/" + strconv.FormatInt(id, 10) }
 
 // KeysInUse counts, by key number, the tokens that need a key to be verified or
-// shown.
+// shown, and the DKIM keys that need one to sign.
 func KeysInUse(s *store.Snapshot) map[uint32]int {
 	use := map[uint32]int{}
 	for _, t := range s.ServerTokens {
@@ -26,6 +26,9 @@ func KeysInUse(s *store.Snapshot) map[uint32]int {
 	}
 	for _, t := range s.SMTPTokens {
 		use[t.SecretHash.Key]++
+	}
+	for _, d := range s.Domains {
+		countDomainKeys(use, d)
 	}
 	return use
 }
@@ -38,9 +41,10 @@ func countKeys(use map[uint32]int, hash store.Digest, sealed []byte) {
 }
 
 // Check tells whether the key file belongs to the directory: every token can be
-// verified, every sealed one opened. For each key that the file lacks the error
-// holds a *KeyMissingError with the number of tokens that need it; a token that
-// does not open with the right key is store.ErrDamaged.
+// verified, every sealed token and DKIM key opened. For each key that the file
+// lacks the error holds a *KeyMissingError with the number of tokens and DKIM
+// keys that need it; one that does not open with the right key is
+// store.ErrDamaged.
 func (k *Keyring) Check(s *store.Snapshot) error {
 	var faults []error
 	use := KeysInUse(s)
@@ -60,6 +64,9 @@ func (k *Keyring) Check(s *store.Snapshot) error {
 		t := s.AccountTokens[id]
 		faults = append(faults, k.usable(KindAccountToken, id, t.Hash, t.Sealed))
 	}
+	for _, id := range slices.Sorted(maps.Keys(s.Domains)) {
+		faults = append(faults, k.checkDomain(s.Domains[id]))
+	}
 	return errors.Join(faults...)
 }
 
@@ -78,9 +85,10 @@ func (k *Keyring) usable(kind Kind, id int64, hash store.Digest, sealed []byte) 
 	return nil
 }
 
-// Reset returns the changes that delete every token which this key file cannot
-// verify or open: the way on when the right file is lost for good. Their
-// clients need new tokens. Users, servers and streams stay.
+// Reset returns the changes that delete every token and DKIM key which this key
+// file cannot verify or open: the way on when the right file is lost for good.
+// The clients need new tokens, the domains new keys. Users, servers, streams
+// and domains stay.
 func (k *Keyring) Reset(s *store.Snapshot) []store.Change {
 	var out []store.Change
 	for _, id := range slices.Sorted(maps.Keys(s.AccountTokens)) {
@@ -101,12 +109,18 @@ func (k *Keyring) Reset(s *store.Snapshot) []store.Change {
 			out = append(out, store.Change{Delete: true, SMTPToken: &t})
 		}
 	}
+	for _, id := range slices.Sorted(maps.Keys(s.Domains)) {
+		if d, lost := k.withoutLost(s.Domains[id]); lost {
+			out = append(out, store.Change{Domain: &d})
+		}
+	}
 	return out
 }
 
-// Rekey seals and hashes the server and account tokens with the newest key, all
-// in one transaction, and returns how many it moved. The tokens themselves stay
-// as they are. SMTP tokens keep their key, since their secrets are not known.
+// Rekey seals and hashes the server and account tokens and seals the DKIM keys
+// with the newest key, all in one transaction, and returns how many tokens and
+// domains it moved. Tokens and DKIM keys themselves stay as they are. SMTP
+// tokens keep their key, since their secrets are not known.
 func (k *Keyring) Rekey(ctx context.Context, d store.Directory) (int, error) {
 	changes, err := k.rekeyed(d.Snapshot())
 	if err != nil || len(changes) == 0 {
@@ -142,6 +156,15 @@ func (k *Keyring) rekeyed(s *store.Snapshot) ([]store.Change, error) {
 		}
 		if moved {
 			out = append(out, store.Change{AccountToken: &t})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.Domains)) {
+		d, moved, err := k.moveDomain(s.Domains[id])
+		if err != nil {
+			return nil, err
+		}
+		if moved {
+			out = append(out, store.Change{Domain: &d})
 		}
 	}
 	return out, nil
