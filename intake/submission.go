@@ -9,6 +9,7 @@ import (
 
 	"github.com/mailchute/mailchute/auth"
 	"github.com/mailchute/mailchute/message"
+	"github.com/mailchute/mailchute/message/dkim"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -25,6 +26,7 @@ type submission struct {
 	stream   store.Stream
 	header   *message.Header
 	controls message.Controls
+	dkim     *dkim.BodyHasher // nil where nobody signs for the author
 }
 
 func (s *submission) run(ctx context.Context) error {
@@ -133,7 +135,7 @@ func (s *submission) commit(ctx context.Context, body io.Reader) error {
 	if _, err := s.header.WriteTo(draft); err != nil {
 		return err
 	}
-	if err := s.copy(draft, body); err != nil {
+	if err := s.copy(s.hashing(draft), body); err != nil {
 		return err
 	}
 	if s.stream.RefuseBareLF && s.content.BareLFs() > 0 {
@@ -158,7 +160,7 @@ func (s *submission) record() store.Message {
 	return store.Message{
 		ID: s.id, Server: s.server.ID, Stream: s.stream.ID, Accepted: s.now,
 		From: e.From, UTF8: e.UTF8, EightBit: s.content.EightBit(), Ret: e.Ret, EnvID: e.EnvID,
-		Header: display(s.header), Tag: s.controls.Tag, Metadata: metadata(s.controls),
+		Header: display(s.header), DKIMBody: s.bodyHash(), Tag: s.controls.Tag, Metadata: metadata(s.controls),
 		TrackOpens: s.controls.TrackOpens, TrackLinks: s.controls.TrackLinks,
 		Credential: credential(e.Principal), Client: e.Client, Protocol: e.Protocol,
 	}
