@@ -100,8 +100,11 @@ func (d *Dispatcher) send(ctx context.Context, c store.Claimed, stream store.Str
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, d.opts.Attempt, errAttemptTooLong)
 	defer cancel()
+	results, sign := d.signed(ctx, &job, stream)
 	ctx, talk := record(ctx, c.Delivery.Attempt, d.opts.Now())
-	results := d.transport.Send(ctx, job)
+	if results == nil {
+		results = sign.note(d.transport.Send(ctx, job))
+	}
 	if act == actRedirect {
 		results = spread(results, len(open), stream.RedirectTo)
 	} else {

@@ -113,4 +113,8 @@ func (j eventLog) noticeFailed(d store.Delivery, err error) {
 	j.log.Error("notice could not be written", append(deliveryAttrs(d), "err", err)...)
 }
 
+func (j eventLog) unsigned(id store.ID, err error) {
+	j.log.Error("message goes out without a DKIM signature", "message", id, "err", err)
+}
+
 func (j eventLog) closing(err error) { j.log.Warn("closing connections", "err", err) }

@@ -26,6 +26,8 @@ type Options struct {
 	// one. Nil means that such messages are deferred instead, for four hours each time.
 	Holder Holder
 
+	// Signer signs what leaves; nil means that nothing is signed.
+	Signer Signer
 	// ReturnPath names the reverse-path for one recipient of a message, by its number among all of them. "" means the
 	// client's own, as does nil.
 	ReturnPath func(m store.Message, recipient int) string

@@ -235,6 +235,7 @@ func (n *decider) settle(index int, r Result) {
 	case Delivered:
 		rcpt.State = store.Sent
 		n.event(store.EventSent, index, reply, r.Detail)
+		n.Resolution.Events[len(n.Resolution.Events)-1].SignedBy = r.SignedBy
 		if r.Relayed {
 			n.Relayed = append(n.Relayed, index)
 		}

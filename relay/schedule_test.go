@@ -292,3 +292,13 @@ func BenchmarkSchedule(b *testing.B) {
 		})
 	}
 }
+
+// What cannot be signed says nothing about its destination, which silence would narrow to one attempt at a time.
+func TestContact_OfWhatWasNeverSent(t *testing.T) {
+	failed := func(phase string) Result { return broken(phase, detailTLS, errNoResult, time.Time{}).result("") }
+	for phase, want := range map[string]contact{phaseSign: noContact, phaseConnect: silent} {
+		if got := contactOf([]Result{failed(phase), failed(phase)}); got != want {
+			t.Errorf("contact of a failure at %s = %d, want %d", phase, got, want)
+		}
+	}
+}

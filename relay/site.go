@@ -41,6 +41,7 @@ func contactOf(results []Result) contact {
 	c := noContact
 	for _, r := range results {
 		switch {
+		case r.Reply.Command == phaseSign: // it went no further than this process
 		case r.Reply.Host != "":
 			return answered
 		case r.Verdict() == Temporary || r.Verdict() == Uncertain:

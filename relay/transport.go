@@ -49,4 +49,6 @@ type Result struct {
 	Relayed bool
 	// Detail describes the connection for people: address, TLS achieved, how often it had been used.
 	Detail string
+	// SignedBy are the names of the DKIM records that verify what was sent.
+	SignedBy []string
 }
