@@ -18,9 +18,10 @@ const module = "github.com/mailchute/mailchute/"
 // direction lists, for every package, the packages of ours that its own files
 // may import. What is not listed may not exist.
 var direction = map[string][]string{
-	"cmd/mailchute":         {"smtpd", "intake", "auth", "message", "message/bounce", "relay", "store", "store/local", "store/journal", "internal/smtpbase"},
+	"cmd/mailchute":         {"smtpd", "intake", "auth", "message", "message/bounce", "relay", "relay/dane", "domains", "store", "store/local", "store/journal", "internal/smtpbase"},
 	"smtpd":                 {"intake", "auth", "message", "store"},
-	"intake":                {"auth", "message", "store"},
+	"intake":                {"auth", "message", "message/dkim", "store"},
+	"domains":               {"auth", "message", "message/dkim", "store"},
 	"relay":                 {"message", "message/bounce", "store"},
 	"relay/dane":            {},
 	"relay/mtasts":          {},
@@ -49,7 +50,7 @@ var fences = map[string][]string{
 	"go.etcd.io/bbolt":               {"store/local"},
 	"github.com/spf13/viper":         {"cmd/mailchute"},
 	"github.com/spf13/cobra":         {"cmd/mailchute"},
-	"github.com/emersion/go-msgauth": {"message"},
+	"github.com/emersion/go-msgauth": {"message", "domains"},
 	"github.com/miekg/dns":           {"relay", "internal", "message/dkim"},
 	"os/signal":                      {"cmd/mailchute"},
 }
