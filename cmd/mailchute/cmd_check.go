@@ -105,7 +105,7 @@ func checkStore(ctx context.Context, a *admin, full bool) error {
 	}
 	findings := []finding{
 		found("configuration", nil, configDetail(a.cfg)),
-		found("key file", a.keyring.Check(snap), fmt.Sprintf("opens all of %d tokens", len(snap.AccountTokens)+len(snap.ServerTokens)+len(snap.SMTPTokens))),
+		found("key file", a.keyring.Check(snap), fmt.Sprintf("opens all of %d tokens and the DKIM keys of %d domains", len(snap.AccountTokens)+len(snap.ServerTokens)+len(snap.SMTPTokens), len(snap.Domains))),
 		found("certificate", checkCertificate(a.cfg), certificateDetail(a.cfg)),
 		found("health", a.store.Healthy(), "takes mail"),
 	}

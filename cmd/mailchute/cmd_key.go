@@ -11,15 +11,15 @@ import (
 )
 
 func (a *app) keyCommand() *cobra.Command {
-	return a.group("key", "The key file that seals tokens",
+	return a.group("key", "The key file that seals tokens and DKIM keys",
 		&cobra.Command{
-			Use: "status", Short: "Show the keys and how many tokens need each", Args: noArgs,
+			Use: "status", Short: "Show the keys and how many tokens and DKIM keys need each", Args: noArgs,
 			Example: "  mailchute key status", RunE: a.admin(keyStatus),
 		},
 		&cobra.Command{
 			Use: "rotate", Short: "Add a key, move the tokens to it, drop keys that nothing needs", Args: noArgs,
-			Long: `Add a fresh key to the key file, seal the server and account tokens with it, and remove the
-keys that no token needs any more. Tokens do not change. SMTP tokens keep the key that they
+			Long: `Add a fresh key to the key file, seal the server and account tokens and the DKIM keys with
+it, and remove the keys that nothing needs any more. Tokens and DKIM keys do not change. SMTP tokens keep the key that they
 were made with, since their secrets are not known: revoke them to be rid of an old key.
 
 Copy the key file to where its backup lies afterwards.`,
@@ -40,7 +40,7 @@ func keyStatus(_ context.Context, a *admin, _ []string) error {
 	}
 	if err := a.print(rows, func() error {
 		a.say("Key file %s\n", a.cfg.KeyFile)
-		t := newTable(a.out, "KEY", "CREATED", "TOKENS", "FINGERPRINT")
+		t := newTable(a.out, "KEY", "CREATED", "USES", "FINGERPRINT")
 		for _, r := range rows {
 			t.row(fmt.Sprintf("%08x", r.Number), r.Created, r.Tokens, r.Fingerprint)
 		}
@@ -65,7 +65,7 @@ func keyRotate(ctx context.Context, a *admin, _ []string) error {
 		return err
 	}
 	return a.print(map[string]any{"added": added, "moved": moved, "removed": len(removed)}, func() error {
-		a.say("Added key %08x, moved %d tokens to it, removed %d keys that nothing needs.", added.Number, moved, len(removed))
+		a.say("Added key %08x, moved %d tokens and domains to it, removed %d keys that nothing needs.", added.Number, moved, len(removed))
 		a.say("Copy %s to where its backup lies.", a.cfg.KeyFile)
 		return nil
 	})
@@ -73,10 +73,10 @@ func keyRotate(ctx context.Context, a *admin, _ []string) error {
 
 func (a *app) keyReset() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "reset", Short: "Delete the tokens that this key file cannot open, when the right one is lost", Args: noArgs,
+		Use: "reset", Short: "Delete the tokens and DKIM keys that this key file cannot open, when the right one is lost", Args: noArgs,
 		Long: `Delete every token that the present key file can neither verify nor open. This is the way on when
-the right key file is lost for good; their clients need new tokens. Servers, streams, queue and
-messages stay.`,
+the right key file is lost for good; their clients need new tokens. DKIM keys go in the same way;
+"mailchute domain rotate" makes new ones. Servers, streams, domains, queue and messages stay.`,
 		Example: "  mailchute key reset --yes",
 	}
 	yes := cmd.Flags().Bool("yes", false, "really delete them")

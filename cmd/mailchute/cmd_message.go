@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/mailchute/mailchute/domains"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -219,11 +221,49 @@ func eventText(e store.Event) string {
 }
 
 func (a *app) messageRaw() *cobra.Command {
-	return &cobra.Command{
-		Use: "raw MESSAGE", Short: "Write the octets of a message as they are stored", Args: cobra.ExactArgs(1),
-		Example: "  mailchute message raw 01890a5d-ac96-774b-bcce-b302099a8057 > message.eml",
-		RunE:    a.admin(rawMessage),
+	cmd := &cobra.Command{
+		Use: "raw MESSAGE", Short: "Write the octets of a message as they are stored, or as they were sent", Args: cobra.ExactArgs(1),
+		Long: `Write the octets of a message as they are stored.
+
+With --sent they are as the next hop got them: with the DKIM signatures on top.`,
+		Example: `  mailchute message raw 01890a5d-ac96-774b-bcce-b302099a8057 > message.eml
+  mailchute message raw --sent 01890a5d-ac96-774b-bcce-b302099a8057 > sent.eml`,
 	}
+	sent := cmd.Flags().Bool("sent", false, "as it was handed over")
+	cmd.RunE = a.admin(func(ctx context.Context, a *admin, args []string) error {
+		if *sent {
+			return rawSent(ctx, a, args)
+		}
+		return rawMessage(ctx, a, args)
+	})
+	return cmd
+}
+
+// rawSent makes the signatures again that the newest handing over had: they
+// depend on nothing but the message and its keys.
+func rawSent(ctx context.Context, a *admin, args []string) error {
+	id, err := store.ParseID(args[0])
+	if err != nil {
+		return usage("%v", err)
+	}
+	r, err := a.store.Record(ctx, id)
+	if err != nil {
+		return fmt.Errorf("message %s: %w", id, err)
+	}
+	at := slices.IndexFunc(r.Events, func(e store.Event) bool { return e.Kind == store.EventSent })
+	if at < 0 {
+		return exitWith(exitUnavailable, "message %s was not handed over to anybody yet", id)
+	}
+	open := func(ctx context.Context) (io.ReadCloser, error) { return a.store.Body(ctx, id) }
+	signer := domains.NewSigner(a.store, a.keyring, domains.SignerOptions{})
+	fields, err := signer.Again(ctx, r.Message, open, r.Events[at].SignedBy)
+	if err != nil {
+		return fmt.Errorf("message %s: %w", id, err)
+	}
+	if _, err := a.out.Write(fields); err != nil {
+		return err
+	}
+	return rawMessage(ctx, a, args)
 }
 
 func rawMessage(ctx context.Context, a *admin, args []string) (err error) {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,16 +10,6 @@ import (
 	"github.com/mailchute/mailchute/message"
 	"github.com/mailchute/mailchute/store"
 )
-
-// Domains and sender signatures work alike: list, add, verify, delete.
-
-func (a *app) domainCommand() *cobra.Command {
-	return a.group("domain", "Sender domains of the account",
-		a.senderList("List domains", "domain", listDomains),
-		a.senderAct("add DOMAIN", "Add a domain", "  mailchute domain add example.com", addDomain),
-		a.senderAct("verify DOMAIN", "Mark a domain as verified, on your word", "  mailchute domain verify example.com", verifyDomain),
-		a.senderAct("delete DOMAIN", "Delete a domain", "  mailchute domain delete example.com", deleteDomain))
-}
 
 func (a *app) senderCommand() *cobra.Command {
 	return a.group("sender", "Sender signatures: single addresses of the account",
@@ -47,82 +36,6 @@ func verified(at time.Time) string {
 		return "no"
 	}
 	return when(at)
-}
-
-func listDomains(_ context.Context, a *admin, _ []string) error {
-	all := sortedByID(a.store.Snapshot().Domains)
-	return a.print(all, func() error {
-		t := newTable(a.out, "ID", "DOMAIN", "VERIFIED", "CREATED")
-		for _, d := range all {
-			t.row(d.ID, d.Name, verified(d.Verified), d.Created)
-		}
-		return t.flush()
-	})
-}
-
-// domainName returns the form in which domains are stored and compared.
-func domainName(text string) (string, error) {
-	address, err := message.ParsePath("x@"+text, true)
-	if err != nil {
-		return "", fmt.Errorf("domain %q: %w: %w", text, err, store.ErrInvalid)
-	}
-	name, err := message.Destination(address)
-	if err != nil || strings.HasPrefix(name, "[") {
-		return "", fmt.Errorf("domain %q is not a domain name: %w", text, store.ErrInvalid)
-	}
-	return name, nil
-}
-
-func addDomain(ctx context.Context, a *admin, args []string) error {
-	name, err := domainName(args[0])
-	if err != nil {
-		return err
-	}
-	var d store.Domain
-	_, err = store.Update(ctx, a.store, func(s *store.Snapshot) ([]store.Change, error) {
-		d = store.Domain{ID: s.NextID(0), Name: name, Created: a.now()}
-		return []store.Change{{Domain: &d}}, nil
-	})
-	if err != nil {
-		return fmt.Errorf("adding domain: %w", err)
-	}
-	return a.print(d, func() error {
-		a.say("Added domain %d %s, not verified. Mark it with \"mailchute domain verify %s\" when it is yours.", d.ID, d.Name, d.Name)
-		return nil
-	})
-}
-
-func (a *admin) domain(text string) (store.Domain, error) {
-	if name, err := domainName(text); err == nil {
-		text = name
-	}
-	return byRef(a.store.Snapshot().Domains, "domain", text, func(d store.Domain) string { return d.Name })
-}
-
-func verifyDomain(ctx context.Context, a *admin, args []string) error {
-	d, err := a.domain(args[0])
-	if err != nil {
-		return err
-	}
-	d.Verified = a.now()
-	if err := a.change(ctx, store.Change{Domain: &d}); err != nil {
-		return fmt.Errorf("verifying domain: %w", err)
-	}
-	return a.print(d, func() error {
-		a.say("Domain %s is verified: servers with --verified-only take every sender of it.", d.Name)
-		return nil
-	})
-}
-
-func deleteDomain(ctx context.Context, a *admin, args []string) error {
-	d, err := a.domain(args[0])
-	if err != nil {
-		return err
-	}
-	if err := a.change(ctx, store.Change{Delete: true, Domain: &d}); err != nil {
-		return fmt.Errorf("deleting domain: %w", err)
-	}
-	return a.print(d, func() error { a.say("Deleted domain %d %s.", d.ID, d.Name); return nil })
 }
 
 // change makes one change that does not depend on what is there.

@@ -112,7 +112,7 @@ func streamState(s store.Stream) string {
 // streamFlags are what create and set have in common.
 type streamFlags struct {
 	name, description, mode, redirect, smarthost, tls, username, passwordFile string
-	mx, intakePaused, refuseBareLF                                            bool
+	mx, intakePaused, refuseBareLF, requireDKIM                               bool
 	weight                                                                    int
 	cmd                                                                       *cobra.Command
 }
@@ -132,6 +132,7 @@ func addStreamFlags(cmd *cobra.Command) *streamFlags {
 	f.IntVar(&v.weight, "weight", 10, "share between streams, 1 to 100")
 	f.BoolVar(&v.intakePaused, "refuse-submissions", false, "refuse submissions for now (=false: take them)")
 	f.BoolVar(&v.refuseBareLF, "refuse-bare-lf", false, "refuse messages with bare LF instead of repairing them (=false: repair)")
+	f.BoolVar(&v.requireDKIM, "require-dkim", false, "let mail wait that cannot be signed (=false: send it unsigned)")
 	cmd.MarkFlagsMutuallyExclusive("mx", "smarthost")
 	return v
 }
@@ -146,6 +147,7 @@ func (v *streamFlags) apply(s *store.Stream, abs func(string) string) error {
 	set(f.Changed("weight"), &s.Weight, v.weight)
 	set(f.Changed("refuse-submissions"), &s.IntakePaused, v.intakePaused)
 	set(f.Changed("refuse-bare-lf"), &s.RefuseBareLF, v.refuseBareLF)
+	set(f.Changed("require-dkim"), &s.RequireDKIM, v.requireDKIM)
 	if f.Changed("redirect-to") {
 		address, err := message.ParsePath(v.redirect, true)
 		if err != nil {
@@ -261,6 +263,7 @@ func showStream(ctx context.Context, a *admin, s store.Stream) error {
 		t.row("Mode", dash(string(s.Mode)))
 		t.row("Route", route(s))
 		t.row("Weight", weight(s))
+		t.row("DKIM required", s.RequireDKIM)
 		t.row("State", streamState(s))
 		t.row("Created", s.Created)
 		if err := t.flush(); err != nil || !s.Outbound() {

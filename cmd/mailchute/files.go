@@ -112,8 +112,8 @@ func openKeyring(cfg Config, snap *store.Snapshot, newKey bool) (*auth.Keyring, 
 	}
 	k, err := auth.LoadKeyring(cfg.KeyFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, exitWith(exitConfig, "key_file: %s is missing, and the stored tokens cannot be used without it: "+
-			"put its backup there, or give up the tokens with \"mailchute key reset --yes\"", cfg.KeyFile)
+		return nil, exitWith(exitConfig, "key_file: %s is missing, and the stored tokens and DKIM keys cannot be used without it: "+
+			"put its backup there, or give them up with \"mailchute key reset --yes\"", cfg.KeyFile)
 	}
 	return k, err
 }

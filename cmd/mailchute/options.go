@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/mailchute/mailchute/auth"
+	"github.com/mailchute/mailchute/domains"
 	"github.com/mailchute/mailchute/intake"
 	"github.com/mailchute/mailchute/message"
 	"github.com/mailchute/mailchute/relay"
@@ -89,7 +90,11 @@ func nonNil[T any](list []T) []T {
 	return list
 }
 
-func relayOptions(cfg Config, log *slog.Logger, holder store.Operation) (relay.Options, error) {
+func domainsOptions(cfg Config, log *slog.Logger) domains.Options {
+	return domains.Options{Resolver: txtResolver{cfg.Delivery.Resolver}, Log: log.With("part", "domains"), Keep: cfg.Storage.Retention}
+}
+
+func relayOptions(cfg Config, log *slog.Logger, holder store.Operation, signer relay.Signer) (relay.Options, error) {
 	d, t := cfg.Delivery, cfg.Delivery.Timeouts
 	roots, err := rootCAs(d.CAFile)
 	if err != nil {
@@ -99,6 +104,7 @@ func relayOptions(cfg Config, log *slog.Logger, holder store.Operation) (relay.O
 		Hostname:       d.Hostname,
 		Logger:         log.With("part", "relay"),
 		Holder:         holder,
+		Signer:         signer,
 		Limits:         relay.Limits{Total: d.Concurrency, PerDestination: d.PerDestination, PerSmarthost: d.PerSmarthost, PerStream: d.PerStream},
 		Policy:         relay.Policy{Schedule: d.Schedule},
 		NoticeLifetime: d.Expire,

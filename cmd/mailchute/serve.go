@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mailchute/mailchute/auth"
+	"github.com/mailchute/mailchute/domains"
 	"github.com/mailchute/mailchute/intake"
 	"github.com/mailchute/mailchute/relay"
 	"github.com/mailchute/mailchute/smtpd"
@@ -66,6 +67,7 @@ type server struct {
 	verifier *auth.Verifier
 	smtp     []submission
 	relay    *relay.Dispatcher
+	domains  *domains.Keeper
 	control  *control
 	reload   func() (Config, error) // nil: SIGHUP does nothing
 	level    *slog.LevelVar
@@ -91,7 +93,7 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	}()
 	db, keyring := s.files.store, s.files.keyring
 	if err := keyring.Check(db.Snapshot()); err != nil {
-		return nil, exitWith(exitConfig, "key_file: %w; put the right file back, or give up those tokens with \"mailchute key reset --yes\"", err)
+		return nil, exitWith(exitConfig, "key_file: %w; put the right file back, or give up what it cannot open with \"mailchute key reset --yes\"", err)
 	}
 	if s.cert, err = openCertificate(cfg, log); err != nil {
 		return nil, err
@@ -101,7 +103,8 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	if err := s.openListeners(in); err != nil {
 		return nil, err
 	}
-	out, err := relayOptions(cfg, log, db)
+	s.domains = domains.NewKeeper(db, keyring, domainsOptions(cfg, log))
+	out, err := relayOptions(cfg, log, db, domains.NewSigner(db, keyring, domains.SignerOptions{}))
 	if err != nil {
 		return nil, err
 	}
@@ -179,6 +182,7 @@ func (s *server) run(ctx context.Context) (err error) {
 	g.Go(func() error { return s.cert.Run(ctx, hangup) })
 	g.Go(func() error { return s.hangups(ctx, hangup) })
 	g.Go(func() error { return s.retain(ctx) })
+	g.Go(func() error { return s.domains.Run(ctx) })
 	g.Go(func() error { return faulted(ctx, s.files.store.Fault()) })
 	g.Go(func() error {
 		defer stopBehind() // the dispatcher works until no session can hand it more
