@@ -42,7 +42,9 @@ import (
 //	wait-log TEXT               wait until serve.log has the text
 //	wait-message ID TEXT        wait until "mailchute message show" has the text, which stdout then looks at
 //	exits CODE COMMAND ARG...   run, and the exit code must be CODE
-//	dns FILE                    start a name server at $DNS with the zone in the file
+//	dns FILE...                 start a name server at $DNS with the zones in the files, or add them to it
+//	dns-remove NAME             take all records of a name away
+//	delivered-is FILE           the newest message that the host has taken is the file
 //	mx                          start a receiving host at $MX (port $MXPORT)
 //	wait-delivered N [SUBJECT]  wait until it has taken N messages in all, or with that subject
 //	send USER PASSWORD TO WANT [SUBJECT [HEADER...]]
@@ -83,6 +85,8 @@ func TestScripts(t *testing.T) {
 			"wait-message":      onStage((*stage).waitMessage),
 			"exits":             onStage((*stage).exits),
 			"dns":               onStage((*stage).startDNS),
+			"dns-remove":        onStage((*stage).removeDNS),
+			"delivered-is":      onStage((*stage).deliveredIs),
 			"mx":                onStage((*stage).startMX),
 			"wait-delivered":    onStage((*stage).waitDelivered),
 			"send":              onStage((*stage).send),
@@ -101,6 +105,7 @@ type stageKey struct{}
 
 // stage is what one script has running.
 type stage struct {
+	dns     *testdns.Server
 	t       *testing.T
 	process *exec.Cmd
 	mx      *demoMX
@@ -272,7 +277,22 @@ func (s *stage) startMX(ts *testscript.TestScript, _ []string) {
 }
 
 func (s *stage) startDNS(ts *testscript.TestScript, args []string) {
-	ts.Setenv("DNS", testdns.New(s.t, ts.ReadFile(args[0])).Addr())
+	if s.dns == nil {
+		s.dns = testdns.New(s.t, "")
+		ts.Setenv("DNS", s.dns.Addr())
+	}
+	for _, file := range args {
+		s.dns.Add(ts.ReadFile(file))
+	}
+}
+
+func (s *stage) removeDNS(_ *testscript.TestScript, args []string) { s.dns.Remove(args[0]) }
+
+func (s *stage) deliveredIs(ts *testscript.TestScript, args []string) {
+	letters := s.mx.received()
+	if got := string(letters[len(letters)-1].body); got != ts.ReadFile(args[0]) {
+		ts.Fatalf("delivered:\n%s", got)
+	}
 }
 
 func (s *stage) delivered(subject string) int {

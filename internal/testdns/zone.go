@@ -19,6 +19,9 @@ func (z zone) add(text string) error {
 	p.SetDefaultTTL(60)
 	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
 		name := dns.CanonicalName(rr.Header().Name)
+		if slices.ContainsFunc(z[name], func(o dns.RR) bool { return dns.IsDuplicate(o, rr) }) {
+			continue // RFC 2181 5: a set has no duplicates
+		}
 		z[name] = append(z[name], rr)
 	}
 	if err := p.Err(); err != nil {
