@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// relay is a running mailchute with its streams live towards a receiver.
+// relay is a running mailchute.
 type relay struct {
 	t        testing.TB
 	dir      string
@@ -49,7 +49,19 @@ type relay struct {
 	secret       string
 }
 
+// newRelay starts a relay that hands everything to one receiver.
 func newRelay(t testing.TB, receiver string) *relay {
+	t.Helper()
+	r := startRelay(t, "")
+	for _, stream := range []string{"outbound", "broadcast"} {
+		r.run("stream", "set", stream, "--mode", "live", "--smarthost", receiver, "--tls", "none")
+	}
+	return r
+}
+
+// startRelay starts a relay whose streams keep their mail. more is added to its
+// configuration.
+func startRelay(t testing.TB, more string) *relay {
 	t.Helper()
 	dir := t.TempDir()
 	r := &relay{t: t, dir: dir, config: filepath.Join(dir, "mailchute.yaml"), plain: freePort(t), implicit: freePort(t), log: new(bytes.Buffer)}
@@ -60,13 +72,9 @@ smtp:
   listeners:
     - {address: "%s", tls: starttls}
     - {address: "%s", tls: implicit}
-`, filepath.Join(dir, "data"), r.plain, r.implicit))
+%s`, filepath.Join(dir, "data"), r.plain, r.implicit, more))
 	r.start()
 	t.Cleanup(func() { r.stop() })
-	host, port, _ := net.SplitHostPort(receiver)
-	for _, stream := range []string{"outbound", "broadcast"} {
-		r.run("stream", "set", stream, "--mode", "live", "--smarthost", net.JoinHostPort(host, port), "--tls", "none")
-	}
 	r.serverToken = r.made("token", "server", "create", "--name", "e2e")["token"]
 	r.accountToken = r.made("token", "account", "create", "--name", "e2e")["token"]
 	pair := r.made("smtp-token", "create", "--stream", "outbound", "--name", "e2e")
