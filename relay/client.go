@@ -2,15 +2,14 @@ package relay
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"math"
-	"net/netip"
 	"strconv"
 	"strings"
 
+	"github.com/mailchute/mailchute/relay/tlsrpt"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -21,10 +20,17 @@ type target struct {
 	tls      store.TLSMode
 	username string // "" means no AUTH
 	password string // the file, never the password
+	proof    string // what the certificate was checked against, where tls does not say it all
 }
 
 // verified tells whether the host is known to be the one meant.
-func (t target) verified() bool { return t.tls == store.TLSStartTLS || t.tls == store.TLSImplicit }
+func (t target) verified() bool {
+	switch t.tls {
+	case store.TLSStartTLS, store.TLSImplicit, store.TLSVerified, modeDANE:
+		return true
+	}
+	return false
+}
 
 // extensions is what EHLO offered and we use.
 type extensions struct {
@@ -87,10 +93,10 @@ func parseSize(s string) int64 {
 
 // connect opens a session: TCP, greeting, EHLO, TLS, AUTH. Where TLS is opportunistic and its handshake fails, the host is
 // tried once more without.
-func (n *network) connect(ctx context.Context, t target) (*conn, *fault) {
-	c, f := n.open(ctx, t, true)
-	if f != nil && f.handshake && t.tls == store.TLSOpportunistic {
-		plain, again := n.open(ctx, t, false)
+func (n *network) connect(ctx context.Context, h hop) (*conn, *fault) {
+	c, f := n.open(ctx, h, true)
+	if f != nil && f.handshake && h.tls == store.TLSOpportunistic {
+		plain, again := n.open(ctx, h, false)
 		if plain != nil {
 			plain.secure = "no TLS after a failed handshake"
 		}
@@ -99,8 +105,8 @@ func (n *network) connect(ctx context.Context, t target) (*conn, *fault) {
 	return c, f
 }
 
-func (n *network) open(ctx context.Context, t target, useTLS bool) (*conn, *fault) {
-	c, f := n.dial(ctx, t)
+func (n *network) open(ctx context.Context, h hop, useTLS bool) (*conn, *fault) {
+	c, f := n.dial(ctx, h)
 	if f != nil {
 		return nil, f
 	}
@@ -109,6 +115,9 @@ func (n *network) open(ctx context.Context, t target, useTLS bool) (*conn, *faul
 	if !release() && f == nil {
 		f = c.broken(ctx, phaseConnect, context.Cause(ctx))
 	}
+	if useTLS {
+		n.recordSession(c, f)
+	}
 	if f != nil {
 		c.quit()
 		return nil, f
@@ -116,26 +125,26 @@ func (n *network) open(ctx context.Context, t target, useTLS bool) (*conn, *faul
 	return c, nil
 }
 
-func (n *network) dial(ctx context.Context, t target) (*conn, *fault) {
+func (n *network) dial(ctx context.Context, h hop) (*conn, *fault) {
 	dialCtx, cancel := context.WithTimeoutCause(ctx, n.opts.Timeouts.Connect, errors.New("no connection in time"))
 	defer cancel()
-	raw, err := n.opts.Dial(dialCtx, "tcp", t.address)
+	raw, err := n.opts.Dial(dialCtx, "tcp", h.address)
 	if err != nil {
 		if dialCtx.Err() != nil {
 			err = context.Cause(dialCtx)
 		}
-		transcriptOf(ctx).note("connecting to %s (%s): %v", t.host, t.address, err)
-		return nil, broken(phaseConnect, detailNoAnswer, fmt.Errorf("connecting to %s (%s): %w", t.host, t.address, err), n.opts.Now())
+		transcriptOf(ctx).note("connecting to %s (%s): %v", h.host, h.address, err)
+		return nil, broken(phaseConnect, detailNoAnswer, fmt.Errorf("connecting to %s (%s): %w", h.host, h.address, err), n.opts.Now())
 	}
-	c := newConn(raw, t, n.opts.Timeouts, n.opts.Now)
+	c := newConn(raw, h, n.opts.Timeouts, n.opts.Now)
 	c.talk = transcriptOf(ctx)
-	c.talk.note("connected to %s (%s)", t.host, t.address)
+	c.talk.note("connected to %s (%s)", h.host, h.address)
 	return c, nil
 }
 
 func (n *network) introduce(ctx context.Context, c *conn, useTLS bool) *fault {
 	if c.target.tls == store.TLSImplicit {
-		if f := c.startTLS(ctx, n.tlsConfig(c.target)); f != nil {
+		if f := n.startTLS(ctx, c); f != nil {
 			return f
 		}
 	}
@@ -185,7 +194,9 @@ func (n *network) secure(ctx context.Context, c *conn, useTLS bool) *fault {
 	case !c.ext.starttls && mode == store.TLSOpportunistic:
 		return nil
 	case !c.ext.starttls:
-		return broken(phaseTLS, detailTLS, fmt.Errorf("%s does not offer STARTTLS, which the route demands", c.target.host), n.opts.Now())
+		f := broken(phaseTLS, detailTLS, fmt.Errorf("%s does not offer STARTTLS, which %s demands", c.target.host, c.pact.demander()), n.opts.Now())
+		f.tls = tlsrpt.STARTTLSNotSupported
+		return f
 	}
 	r, f := c.command(ctx, phaseTLS, n.opts.Timeouts.Hello, "STARTTLS")
 	if f != nil {
@@ -195,29 +206,18 @@ func (n *network) secure(ctx context.Context, c *conn, useTLS bool) *fault {
 		if mode == store.TLSOpportunistic {
 			return nil
 		}
-		return c.refused(r, phaseTLS)
+		f := c.refused(r, phaseTLS)
+		f.tls = tlsrpt.STARTTLSNotSupported
+		return f
 	}
 	if c.br.Buffered() > 0 {
 		// Somebody between us and the host has put words in front of the TLS session that would be taken for its own.
 		return c.broken(ctx, phaseTLS, fmt.Errorf("%w: text follows the reply to STARTTLS", errReplyMalformed))
 	}
-	if f := c.startTLS(ctx, n.tlsConfig(c.target)); f != nil {
+	if f := n.startTLS(ctx, c); f != nil {
 		return f
 	}
 	return n.hello(ctx, c)
-}
-
-// tlsConfig verifies the name that the operator configured, never one that DNS gave (RFC 9525). Opportunistic TLS keeps
-// out listeners only, so any certificate will do (RFC 7435).
-func (n *network) tlsConfig(t target) *tls.Config {
-	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: n.opts.RootCAs, ServerName: strings.TrimSuffix(t.host, ".")}
-	if !t.verified() {
-		config.InsecureSkipVerify = true
-		if _, err := netip.ParseAddr(config.ServerName); err == nil {
-			config.ServerName = ""
-		}
-	}
-	return config
 }
 
 // login authenticates. The password is read now, so that a changed file needs no restart, and leaves this function only

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mailchute/mailchute/relay/tlsrpt"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -25,12 +26,15 @@ type conn struct {
 	now      func() time.Time
 
 	target target
+	pact   pact
 	ext    extensions
-	secure string // the TLS achieved, for people
-	uses   int    // transactions begun
-	dirty  bool   // the last transaction did not end with its final dot: RSET comes first
-	dead   bool   // no more commands
-	pooled bool   // taken from the pool, and nothing answered since
+	tls    store.TLS     // achieved
+	secure string        // the same, for people
+	flaw   tlsrpt.Result // what a report will say against it
+	uses   int           // transactions begun
+	dirty  bool          // the last transaction did not end with its final dot: RSET comes first
+	dead   bool          // no more commands
+	pooled bool          // taken from the pool, and nothing answered since
 	idle   *time.Timer
 
 	talk   *transcript // of the attempt that uses the connection
@@ -39,8 +43,9 @@ type conn struct {
 
 const wireBuffer = 32 << 10
 
-func newConn(raw net.Conn, t target, timeouts Timeouts, now func() time.Time) *conn {
-	c := &conn{raw: raw, target: t, timeouts: timeouts, now: now}
+func newConn(raw net.Conn, h hop, timeouts Timeouts, now func() time.Time) *conn {
+	c := &conn{raw: raw, target: h.target, pact: h.pact, flaw: h.pact.flaw, timeouts: timeouts, now: now}
+	c.tls.Security = store.SecurityNone
 	c.use(raw)
 	return c
 }
@@ -164,14 +169,17 @@ func (c *conn) broken(ctx context.Context, phase string, err error) *fault {
 }
 
 // startTLS runs the handshake on the connection as it is.
-func (c *conn) startTLS(ctx context.Context, config *tls.Config) *fault {
+func (n *network) startTLS(ctx context.Context, c *conn) *fault {
 	if err := c.raw.SetDeadline(time.Now().Add(c.timeouts.TLS)); err != nil {
 		return c.broken(ctx, phaseTLS, err)
 	}
-	tc := tls.Client(c.raw, config)
+	tc := tls.Client(c.raw, n.tlsConfig(c.target, c.pact))
 	if err := tc.HandshakeContext(ctx); err != nil {
 		f := c.broken(ctx, phaseTLS, err)
 		f.handshake = ctx.Err() == nil
+		if f.handshake {
+			f.tls = tlsrpt.ResultOf(err)
+		}
 		f.reply.Enhanced = [3]int{4, detailTLS[0], detailTLS[1]}
 		return f
 	}
@@ -179,14 +187,21 @@ func (c *conn) startTLS(ctx context.Context, config *tls.Config) *fault {
 		return c.broken(ctx, phaseTLS, err)
 	}
 	state := tc.ConnectionState()
-	verified := "certificate verified"
-	if config.InsecureSkipVerify {
-		verified = "certificate not verified"
-	}
-	c.secure = fmt.Sprintf("%s %s, %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite), verified)
+	c.tls = achieved(c.target, c.pact, state)
+	c.secure = words(c.tls)
 	c.talk.note("%s", c.secure)
+	if c.pact.testing && c.flaw == "" {
+		c.flaw = n.rehearse(c.target.host, state)
+	}
 	c.use(tc)
 	return nil
+}
+
+// result is what a fault on this connection, or a success, means for a recipient.
+func (c *conn) result(f *fault) Result {
+	r := f.result(c.detail())
+	r.TLS = c.tls
+	return r
 }
 
 // detail describes the connection for the event of an attempt.

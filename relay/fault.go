@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mailchute/mailchute/relay/tlsrpt"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -13,6 +14,8 @@ type fault struct {
 	err   error
 	// handshake is set when TLS was agreed on and then failed.
 	handshake bool
+	// tls is what a report says about it; "" where TLS is not to blame.
+	tls tlsrpt.Result
 	// fresh is set when nothing at all was answered on this connection since it was taken from the pool.
 	fresh bool
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/mailchute/mailchute/message"
+	"github.com/mailchute/mailchute/relay/dane"
+	"github.com/mailchute/mailchute/relay/mtasts"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -22,34 +24,58 @@ const (
 	maxSessions  = 2  // sessions that got as far as MAIL
 )
 
+// hop is a place to connect to with what its domain says about its TLS.
+type hop struct {
+	target
+	pact pact
+}
+
+// walk goes through the mail hosts of one domain.
+type walk struct {
+	n      *network
+	domain string
+	mode   store.TLSMode // what the route demands
+	answer dane.MXAnswer
+	yield  func(hop, *fault) bool
+
+	asked    bool // for the MTA-STS policy, which follows
+	sts      mtasts.Policy
+	stsFound bool
+	stsErr   error
+}
+
 // mxTargets yields the addresses to try for a domain, best first, or the faults that stand in for them. Lookups happen when
 // their result is needed.
-func (n *network) mxTargets(ctx context.Context, domain string, mode store.TLSMode) iter.Seq2[target, *fault] {
-	return func(yield func(target, *fault) bool) {
+func (n *network) mxTargets(ctx context.Context, domain string, mode store.TLSMode) iter.Seq2[hop, *fault] {
+	return func(yield func(hop, *fault) bool) {
+		w := &walk{n: n, domain: domain, mode: mode, yield: yield}
 		if strings.HasPrefix(domain, "[") {
-			n.literalTarget(domain, mode, yield)
+			w.literal()
 			return
 		}
-		hosts, f := n.mailHosts(ctx, domain)
+		hosts, f := w.mailHosts(ctx)
 		if f != nil {
-			yield(target{}, f)
+			yield(hop{}, f)
 			return
 		}
 		transcriptOf(ctx).found(domain, hosts)
 		for _, host := range hosts {
-			if !n.hostTargets(ctx, host, host == domain && len(hosts) == 1, mode, yield) {
+			if !w.host(ctx, host, host == domain && len(hosts) == 1) {
 				return
 			}
 		}
 	}
 }
 
-// mailHosts returns the hosts of a domain in the order to try them (RFC 5321 5.1): by preference, at random among equals. A
-// domain without MX records is its own host; one with MX records never is.
-func (n *network) mailHosts(ctx context.Context, domain string) ([]string, *fault) {
+// mailHosts returns the hosts of the domain in the order to try them (RFC 5321 5.1): by preference, at random among equals.
+// A domain without MX records is its own host; one with MX records never is.
+func (w *walk) mailHosts(ctx context.Context) ([]string, *fault) {
+	n, domain := w.n, w.domain
 	ctx, cancel := context.WithTimeout(ctx, n.opts.Timeouts.DNS)
 	defer cancel()
-	records, err := n.opts.Resolver.LookupMX(ctx, domain)
+	answer, err := n.dns.LookupMX(ctx, domain)
+	w.answer = answer
+	records := answer.Records
 	switch {
 	case errors.Is(err, ErrNoDomain):
 		return nil, own(phaseDNS, 550, detailNoHost, n.opts.Now(), "domain %s does not exist", domain)
@@ -94,36 +120,52 @@ func hostName(s string) bool {
 	return s != "" && len(s) <= 255 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
 }
 
-// hostTargets yields the addresses of one host and tells whether to go on. implicit says that the host is the domain itself.
-func (n *network) hostTargets(ctx context.Context, host string, implicit bool, mode store.TLSMode, yield func(target, *fault) bool) bool {
-	lookup, cancel := context.WithTimeout(ctx, n.opts.Timeouts.DNS)
-	addrs, err := n.opts.Resolver.LookupIP(lookup, host)
-	cancel()
-	switch {
-	case errors.Is(err, ErrNoDomain) || errors.Is(err, ErrNoRecords) || (err == nil && len(addrs) == 0):
-		if implicit {
-			return yield(target{}, own(phaseDNS, 550, detailNoHost, n.opts.Now(), "domain %s has neither mail host nor address", host))
-		}
-		err := fmt.Errorf("mail host %s has no address", host)
-		return yield(target{}, broken(phaseDNS, detailRoute, err, n.opts.Now()))
-	case err != nil:
-		return yield(target{}, n.lookupFault(ctx, "addresses", host, err))
+// host yields the addresses of one host and tells whether to go on. implicit says that the host is the domain itself.
+func (w *walk) host(ctx context.Context, name string, implicit bool) bool {
+	h, f := w.lookup(ctx, name, implicit)
+	if f != nil {
+		return w.yield(hop{}, f)
 	}
-	for _, addr := range interleave(addrs) {
-		if !yield(n.addressTarget(host, addr, mode)) {
+	g, mode, f := w.guarded(ctx, h)
+	if f != nil {
+		return w.yield(hop{}, f)
+	}
+	for _, addr := range interleave(h.Addrs) {
+		t, f := w.n.addressTarget(name, addr, mode)
+		t.proof = g.proof()
+		if !w.yield(hop{t, g}, f) {
 			return false
 		}
 	}
 	return true
 }
 
-func (n *network) literalTarget(domain string, mode store.TLSMode, yield func(target, *fault) bool) {
-	addr, ok := message.Address{Local: "x", Domain: domain}.LiteralIP()
+func (w *walk) lookup(ctx context.Context, name string, implicit bool) (dane.Host, *fault) {
+	n := w.n
+	ctx, cancel := context.WithTimeout(ctx, n.opts.Timeouts.DNS)
+	defer cancel()
+	h, err := n.dns.LookupHost(ctx, name)
+	switch {
+	case errors.Is(err, ErrNoDomain) || errors.Is(err, ErrNoRecords) || (err == nil && len(h.Addrs) == 0):
+		if implicit {
+			return h, own(phaseDNS, 550, detailNoHost, n.opts.Now(), "domain %s has neither mail host nor address", name)
+		}
+		return h, broken(phaseDNS, detailRoute, fmt.Errorf("mail host %s has no address", name), n.opts.Now())
+	case err != nil:
+		return h, n.lookupFault(ctx, "addresses", name, err)
+	}
+	return h, nil
+}
+
+// literal goes to an address that stands in the place of a domain. No policy can be published for it.
+func (w *walk) literal() {
+	addr, ok := message.Address{Local: "x", Domain: w.domain}.LiteralIP()
 	if !ok {
-		yield(target{}, own(phaseDNS, 550, detailNoHost, n.opts.Now(), "address literal %s is unknown", domain))
+		w.yield(hop{}, own(phaseDNS, 550, detailNoHost, w.n.opts.Now(), "address literal %s is unknown", w.domain))
 		return
 	}
-	yield(n.addressTarget(addr.String(), addr, mode))
+	t, f := w.n.addressTarget(addr.String(), addr, w.mode)
+	w.yield(hop{target: t}, f)
 }
 
 // addressTarget refuses addresses that must not be reachable through a name somebody else controls.

@@ -15,10 +15,17 @@ const maxRcpts = 100
 // network is the Transport over SMTP.
 type network struct {
 	opts Options
+	dns  SecureResolver
 	pool *pool
 }
 
-func newNetwork(opts Options) *network { return &network{opts: opts, pool: newPool(opts.Pool)} }
+func newNetwork(opts Options) *network {
+	n := &network{opts: opts, dns: opts.DANE, pool: newPool(opts.Pool)}
+	if n.dns == nil {
+		n.dns = plainDNS{opts.Resolver}
+	}
+	return n
+}
 
 // NewTransport returns the Transport that a Dispatcher with these options uses: SMTP over TCP, with connections kept for
 // reuse.
@@ -118,7 +125,7 @@ func (n *network) forwardPath(r store.Route, s string) (message.Address, string,
 func (n *network) deliver(ctx context.Context, e *errand) {
 	var last *fault
 	addresses, sessions := 0, 0
-	for t, f := range n.routeTargets(ctx, e.route, e.domain) {
+	for h, f := range n.routeTargets(ctx, e.route, e.domain) {
 		if ctx.Err() != nil {
 			last = broken(phaseConnect, detailNoAnswer, context.Cause(ctx), n.opts.Now())
 			break
@@ -130,7 +137,7 @@ func (n *network) deliver(ctx context.Context, e *errand) {
 		}
 		addresses++
 		var met bool
-		if met, f = n.visit(ctx, t, e); f == nil {
+		if met, f = n.visit(ctx, h, e); f == nil {
 			return
 		}
 		last = worse(last, f)
@@ -153,15 +160,15 @@ func (n *network) deliver(ctx context.Context, e *errand) {
 
 // visit gives one target the recipients that are left. met tells whether there was a session; a fault leaves some
 // recipients for another target.
-func (n *network) visit(ctx context.Context, t target, e *errand) (met bool, f *fault) {
-	if c := n.pool.get(t); c != nil {
-		transcriptOf(ctx).note("on a kept connection to %s (%s)", t.host, t.address)
+func (n *network) visit(ctx context.Context, h hop, e *errand) (met bool, f *fault) {
+	if c := n.pool.get(h.target); c != nil {
+		transcriptOf(ctx).note("on a kept connection to %s (%s)", h.host, h.address)
 		// A kept connection may have died unseen. If it gives no sign of life, that says nothing about the host.
 		if f = n.converse(ctx, c, e); f == nil || !f.fresh || ctx.Err() != nil {
 			return true, f
 		}
 	}
-	c, f := n.connect(ctx, t)
+	c, f := n.connect(ctx, h)
 	if f != nil {
 		return false, f
 	}

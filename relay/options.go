@@ -55,6 +55,12 @@ type Options struct {
 	Transport Transport
 	// Resolver finds mail hosts; nil means the system's.
 	Resolver Resolver
+	// DANE finds mail hosts and their TLSA records in the place of Resolver; nil means no DANE.
+	DANE SecureResolver
+	// STS finds the MTA-STS policies of domains; nil means none.
+	STS PolicySource
+	// TLSReports is told how TLS fared at each mail host; nil means nobody.
+	TLSReports SessionRecorder
 	// Dial opens connections; nil means a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// MXPort is the port of direct delivery; 0 means 25.
@@ -62,7 +68,7 @@ type Options struct {
 	// AllowPrivate permits direct delivery to loopback, private and other special addresses. By default they are
 	// refused: a recipient domain must not be a way to reach the operator's own network.
 	AllowPrivate bool
-	// RootCAs verifies smarthosts; nil means the system's roots.
+	// RootCAs verifies smarthosts, and mail hosts under MTA-STS or a route that demands it; nil means the system's roots.
 	RootCAs *x509.CertPool
 	// ReadPassword returns the password in a file, which is read at each use; nil reads the file and removes one line
 	// end. What it returns is never logged.

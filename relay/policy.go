@@ -158,8 +158,9 @@ type decider struct {
 	delivery store.Delivery
 	waiting  []int // recipients that stay queued
 	wait     time.Duration
-	why      string // of the longest wait
-	stopped  bool   // some were interrupted, none failed
+	why      string    // of the longest wait
+	tls      store.TLS // of the recipient being settled
+	stopped  bool      // some were interrupted, none failed
 }
 
 // newDecider works on a copy: the claimed delivery stays as the store gave it.
@@ -177,7 +178,7 @@ func (n *decider) decision() Decision {
 }
 
 func (n *decider) event(kind store.EventKind, recipient int, reply store.Reply, detail string) {
-	e := store.Event{At: n.attempt.Now, Kind: kind, Part: n.delivery.ID.Part, Attempt: n.delivery.Attempt, Reply: reply, Detail: detail}
+	e := store.Event{At: n.attempt.Now, Kind: kind, Part: n.delivery.ID.Part, Attempt: n.delivery.Attempt, Reply: reply, Detail: detail, TLS: n.tls}
 	if recipient >= 0 {
 		e.Recipient = n.delivery.Recipients[recipient].Address
 	}
@@ -191,11 +192,12 @@ func mergeWaits(events []store.Event) []store.Event {
 		kind   store.EventKind
 		reply  store.Reply
 		detail string
+		tls    store.TLS
 	}
 	var out []store.Event
 	first, count := map[reason]int{}, map[reason]int{}
 	for _, e := range events {
-		r := reason{e.Kind, e.Reply, e.Detail}
+		r := reason{e.Kind, e.Reply, e.Detail, e.TLS}
 		r.reply.At = time.Time{}
 		if e.Kind != store.EventDeferred && e.Kind != store.EventUncertain {
 			out = append(out, e)
@@ -218,6 +220,7 @@ func mergeWaits(events []store.Event) []store.Event {
 func (n *decider) settle(index int, r Result) {
 	rcpt := &n.delivery.Recipients[index]
 	reply := r.Reply
+	n.tls = r.TLS
 	if reply.At.IsZero() {
 		reply.At = n.attempt.Now
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+
+	"github.com/mailchute/mailchute/relay/dane"
 )
 
 // Resolver finds mail hosts. Errors that wrap neither ErrNoDomain nor ErrNoRecords are temporary: a timeout, SERVFAIL, a
@@ -18,17 +20,14 @@ type Resolver interface {
 }
 
 // MX is one mail exchanger. Host "." is the null MX of RFC 7505.
-type MX struct {
-	Host       string
-	Preference uint16
-}
+type MX = dane.MX
 
 var (
 	// ErrNoDomain: the name does not exist (NXDOMAIN).
-	ErrNoDomain = errors.New("no such domain")
+	ErrNoDomain = dane.ErrNoDomain
 	// ErrNoRecords: there are no records of the type asked for. A Resolver that cannot tell whether the name exists at
 	// all says this.
-	ErrNoRecords = errors.New("no such records")
+	ErrNoRecords = dane.ErrNoRecords
 )
 
 // systemResolver asks the servers that the system is configured with. It is Go's own resolver, since that of the C library

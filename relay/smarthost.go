@@ -8,7 +8,7 @@ import (
 )
 
 // routeTargets yields what a route leads to for one domain: its smarthost, or the domain's own mail hosts.
-func (n *network) routeTargets(ctx context.Context, r store.Route, domain string) iter.Seq2[target, *fault] {
+func (n *network) routeTargets(ctx context.Context, r store.Route, domain string) iter.Seq2[hop, *fault] {
 	if !r.Smarthost() {
 		mode := r.TLS
 		if mode == "" {
@@ -16,7 +16,7 @@ func (n *network) routeTargets(ctx context.Context, r store.Route, domain string
 		}
 		return n.mxTargets(ctx, domain, mode)
 	}
-	return func(yield func(target, *fault) bool) { yield(smarthostTarget(r), nil) }
+	return func(yield func(hop, *fault) bool) { yield(hop{target: smarthostTarget(r)}, nil) }
 }
 
 // smarthostTarget is verified against the host as configured. Its name is resolved by the dialler, which tries all

@@ -73,7 +73,7 @@ func (t *transaction) prepare() {
 	t.env.rcpts = kept
 }
 
-func (t *transaction) decide(r forward, f *fault) { t.results[r.index] = f.result(t.c.detail()) }
+func (t *transaction) decide(r forward, f *fault) { t.results[r.index] = t.c.result(f) }
 
 // decideAll gives every recipient without a result this one.
 func (t *transaction) decideAll(f *fault) {
@@ -251,7 +251,7 @@ func (t *transaction) transfer(ctx context.Context, body io.Reader, release func
 		return
 	}
 	t.c.dirty = false // whatever the answer, the end of the data has cleared the transaction (RFC 5321 4.1.1.4)
-	answer := t.c.refused(r, phaseDot).result(t.c.detail())
+	answer := t.c.result(t.c.refused(r, phaseDot))
 	answer.Relayed = r.code/100 == 2 && !t.c.ext.dsn
 	for _, to := range t.accepted {
 		t.results[to.index] = answer
@@ -261,7 +261,7 @@ func (t *transaction) transfer(ctx context.Context, body io.Reader, release func
 // lastDot settles a message whose final dot got no usable answer. Certain are only a 421, which says that it was not
 // taken, and content that is not canonical, which gets no final dot.
 func (t *transaction) lastDot(f *fault, certain bool) {
-	result := f.result(t.c.detail())
+	result := t.c.result(f)
 	result.Uncertain = !certain
 	if errors.Is(f.err, message.ErrNotCanonical) {
 		result.Err = damaged(f.err)

@@ -47,6 +47,8 @@ type Result struct {
 	Uncertain bool
 	// Relayed is set on success when the next hop does not offer RFC 3461, so that a success notice is ours to send.
 	Relayed bool
+	// TLS is what secured the connection; zero where there was none.
+	TLS store.TLS
 	// Detail describes the connection for people: address, TLS achieved, how often it had been used.
 	Detail string
 	// SignedBy are the names of the DKIM records that verify what was sent.

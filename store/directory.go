@@ -61,7 +61,12 @@ const (
 	TLSStartTLS TLSMode = "starttls"
 	// TLSImplicit speaks TLS from the first byte (RFC 8314) and verifies.
 	TLSImplicit TLSMode = "implicit"
-	// TLSNone never uses TLS.
+	// TLSRequired demands STARTTLS and takes any certificate.
+	TLSRequired TLSMode = "required"
+	// TLSVerified demands STARTTLS and a host that proves who it is: by DANE
+	// where the host publishes it, else by a certificate valid for its name.
+	TLSVerified TLSMode = "verified"
+	// TLSNone never uses TLS, whatever policy a domain publishes.
 	TLSNone TLSMode = "none"
 )
 
@@ -70,7 +75,7 @@ const (
 type Route struct {
 	Host         string  `json:"host,omitempty"` // smarthost; empty means direct MX
 	Port         int     `json:"port,omitempty"`
-	TLS          TLSMode `json:"tls,omitempty"`      // empty means TLSOpportunistic for MX, TLSStartTLS for a smarthost
+	TLS          TLSMode `json:"tls,omitempty"`      // at least this; empty means TLSOpportunistic for MX, TLSStartTLS for a smarthost
 	Username     string  `json:"username,omitempty"` // empty means no AUTH
 	PasswordFile string  `json:"password_file,omitempty"`
 }

@@ -175,6 +175,29 @@ type Event struct {
 	// SignedBy are the names of the DKIM records (selector._domainkey.domain)
 	// that verify what was handed over, in the order of its signatures.
 	SignedBy []string `json:"signed_by,omitempty"`
+	TLS      TLS      `json:"tls,omitzero"` // of the connection of an attempt; zero where there was none
+}
+
+// Security is how well a connection was secured, the strongest that holds.
+type Security string
+
+// SecurityDANE and SecuritySTS mean that the host proved its name under the
+// policy of that kind, SecurityVerified that it did so because the route
+// demanded it. SecurityEncrypted keeps out listeners only.
+const (
+	SecurityDANE      Security = "dane"
+	SecuritySTS       Security = "mta-sts"
+	SecurityVerified  Security = "verified"
+	SecurityEncrypted Security = "encrypted"
+	SecurityNone      Security = "none"
+)
+
+// TLS is what secured the connection of an attempt.
+type TLS struct {
+	Security Security `json:"security,omitempty"`
+	Version  string   `json:"version,omitempty"` // "TLS 1.3"
+	Cipher   string   `json:"cipher,omitempty"`
+	Subject  string   `json:"subject,omitempty"` // of the host's certificate, printable, at most 1 KiB
 }
 
 // Record is all that is known of one message.

@@ -77,8 +77,8 @@ func checkOutbound(v Stream) error {
 }
 
 func checkRoute(r Route) error {
-	if !slices.Contains([]TLSMode{"", TLSOpportunistic, TLSStartTLS, TLSImplicit, TLSNone}, r.TLS) {
-		return invalid("route tls", "%q is none of opportunistic, starttls, implicit, none", r.TLS)
+	if !slices.Contains([]TLSMode{"", TLSOpportunistic, TLSRequired, TLSVerified, TLSStartTLS, TLSImplicit, TLSNone}, r.TLS) {
+		return invalid("route tls", "%q is none of opportunistic, required, verified, starttls, implicit, none", r.TLS)
 	}
 	if !r.Smarthost() {
 		if r.Port != 0 || r.Username != "" || r.PasswordFile != "" || r.TLS == TLSImplicit {
@@ -92,8 +92,8 @@ func checkRoute(r Route) error {
 	if (r.Username == "") != (r.PasswordFile == "") {
 		return invalid("route", "username and password file go together")
 	}
-	if r.Username != "" && r.TLS == TLSOpportunistic {
-		return invalid("route tls", "a password may not travel over opportunistic TLS; use starttls or implicit")
+	if r.Username != "" && (r.TLS == TLSOpportunistic || r.TLS == TLSRequired) {
+		return invalid("route tls", "a password may not travel over unverified TLS; use starttls or implicit")
 	}
 	return nil
 }

@@ -110,6 +110,9 @@ func TestWith_Rules(t *testing.T) {
 		{"username without password", route(store.Route{Host: "relay", Port: 25, Username: "u"}), store.ErrInvalid},
 		{"password without username", route(store.Route{Host: "relay", Port: 25, PasswordFile: "f"}), store.ErrInvalid},
 		{"password over opportunistic TLS", route(store.Route{Host: "relay", Port: 25, TLS: store.TLSOpportunistic, Username: "u", PasswordFile: "f"}), store.ErrInvalid},
+		{"password over TLS to anybody", route(store.Route{Host: "relay", Port: 25, TLS: store.TLSRequired, Username: "u", PasswordFile: "f"}), store.ErrInvalid},
+		{"verified MX", route(store.Route{TLS: store.TLSVerified}), nil},
+		{"MX with TLS", route(store.Route{TLS: store.TLSRequired}), nil},
 		{"port without smarthost", route(store.Route{Port: 25}), store.ErrInvalid},
 		{"implicit TLS without smarthost", route(store.Route{TLS: store.TLSImplicit}), store.ErrInvalid},
 

@@ -214,6 +214,9 @@ func eventText(e store.Event) string {
 		}
 		text += e.Detail
 	}
+	if e.TLS.Subject != "" {
+		text += "; certificate " + e.TLS.Subject
+	}
 	if !e.Notice.IsZero() {
 		text = strings.TrimSpace(text + " " + e.Notice.String())
 	}

@@ -73,6 +73,9 @@ func route(s store.Stream) string {
 		return "(kept here)"
 	}
 	how := "MX"
+	if s.Route.TLS != "" && s.Route.TLS != store.TLSOpportunistic {
+		how += " " + string(s.Route.TLS)
+	}
 	if r := s.Route; r.Smarthost() {
 		how = net.JoinHostPort(r.Host, strconv.Itoa(r.Port)) + " " + string(routeTLS(r))
 		if r.Username != "" {
@@ -125,7 +128,7 @@ func addStreamFlags(cmd *cobra.Command) *streamFlags {
 	f.StringVar(&v.mode, "mode", "", "`mode`: live, capture or redirect")
 	f.StringVar(&v.redirect, "redirect-to", "", "`address` that gets all mail in mode redirect")
 	f.StringVar(&v.smarthost, "smarthost", "", "deliver through `host:port`")
-	f.StringVar(&v.tls, "tls", "", "`mode` of the connection: opportunistic, starttls, implicit or none")
+	f.StringVar(&v.tls, "tls", "", "`mode` of the connection, at least: opportunistic, required, verified or none, and for a smarthost starttls or implicit")
 	f.StringVar(&v.username, "username", "", "`user` at the smarthost")
 	f.StringVar(&v.passwordFile, "password-file", "", "`file` with the password at the smarthost, read at each use")
 	f.BoolVar(&v.mx, "mx", false, "deliver to the recipients' own mail hosts")

@@ -24,6 +24,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/mailchute/mailchute/internal/testdns"
+	"github.com/mailchute/mailchute/internal/testmx"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -42,10 +43,12 @@ import (
 //	wait-log TEXT               wait until serve.log has the text
 //	wait-message ID TEXT        wait until "mailchute message show" has the text, which stdout then looks at
 //	exits CODE COMMAND ARG...   run, and the exit code must be CODE
-//	dns FILE...                 start a name server at $DNS with the zones in the files, or add them to it
+//	dns FILE...                 start a name server at $DNS with the zones in the files, or add them to it; ${MXPORT} and ${TLSA} are known
+//	dns-sign NAME...            what lies under the names is authentic from now on
 //	dns-remove NAME             take all records of a name away
 //	delivered-is FILE           the newest message that the host has taken is the file
 //	mx                          start a receiving host at $MX (port $MXPORT)
+//	tls-mx HOSTNAME             start a host with STARTTLS at $MX (port $MXPORT); $TLSA is the record of its key
 //	wait-delivered N [SUBJECT]  wait until it has taken N messages in all, or with that subject
 //	send USER PASSWORD TO WANT [SUBJECT [HEADER...]]
 //	                            submit; the last reply must begin with WANT; a message ID in it goes to $ID
@@ -88,6 +91,8 @@ func TestScripts(t *testing.T) {
 			"dns-remove":        onStage((*stage).removeDNS),
 			"delivered-is":      onStage((*stage).deliveredIs),
 			"mx":                onStage((*stage).startMX),
+			"dns-sign":          onStage((*stage).signDNS),
+			"tls-mx":            onStage((*stage).startTLSMX),
 			"wait-delivered":    onStage((*stage).waitDelivered),
 			"send":              onStage((*stage).send),
 			"open":              onStage((*stage).open),
@@ -281,8 +286,9 @@ func (s *stage) startDNS(ts *testscript.TestScript, args []string) {
 		s.dns = testdns.New(s.t, "")
 		ts.Setenv("DNS", s.dns.Addr())
 	}
+	known := strings.NewReplacer("${MXPORT}", ts.Getenv("MXPORT"), "${TLSA}", ts.Getenv("TLSA"))
 	for _, file := range args {
-		s.dns.Add(ts.ReadFile(file))
+		s.dns.Add(known.Replace(ts.ReadFile(file)))
 	}
 }
 
@@ -293,6 +299,15 @@ func (s *stage) deliveredIs(ts *testscript.TestScript, args []string) {
 	if got := string(letters[len(letters)-1].body); got != ts.ReadFile(args[0]) {
 		ts.Fatalf("delivered:\n%s", got)
 	}
+}
+
+func (s *stage) signDNS(_ *testscript.TestScript, args []string) { s.dns.Secure(args...) }
+
+func (s *stage) startTLSMX(ts *testscript.TestScript, args []string) {
+	mx := testmx.New(s.t, testmx.Script{Hostname: args[0]})
+	ts.Setenv("MX", mx.Addr())
+	ts.Setenv("MXPORT", strconv.Itoa(mx.Port()))
+	ts.Setenv("TLSA", mx.TLSA())
 }
 
 func (s *stage) delivered(subject string) int {

@@ -68,6 +68,7 @@ type server struct {
 	smtp     []submission
 	relay    *relay.Dispatcher
 	domains  *domains.Keeper
+	outbound *outbound
 	control  *control
 	reload   func() (Config, error) // nil: SIGHUP does nothing
 	level    *slog.LevelVar
@@ -106,6 +107,12 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	s.domains = domains.NewKeeper(db, keyring, domainsOptions(cfg, log))
 	out, err := relayOptions(cfg, log, db, domains.NewSigner(db, keyring, domains.SignerOptions{}))
 	if err != nil {
+		return nil, err
+	}
+	if s.outbound, err = openOutbound(cfg, log); err != nil {
+		return nil, err
+	}
+	if err := s.outbound.apply(cfg, &out); err != nil {
 		return nil, err
 	}
 	if s.relay, err = relay.New(db, db, out); err != nil {
@@ -183,6 +190,7 @@ func (s *server) run(ctx context.Context) (err error) {
 	g.Go(func() error { return s.hangups(ctx, hangup) })
 	g.Go(func() error { return s.retain(ctx) })
 	g.Go(func() error { return s.domains.Run(ctx) })
+	g.Go(func() error { return s.outbound.Run(ctx) })
 	g.Go(func() error { return faulted(ctx, s.files.store.Fault()) })
 	g.Go(func() error {
 		defer stopBehind() // the dispatcher works until no session can hand it more
@@ -284,7 +292,7 @@ func (s *server) close() error {
 	for _, sub := range s.smtp {
 		closeListeners(sub.listeners)
 	}
-	return s.files.close()
+	return errors.Join(s.outbound.close(), s.files.close())
 }
 
 // newLogger logs to w. Its level can be changed while running.

@@ -26,9 +26,13 @@ type DeliveryConfig struct {
 	Expire         time.Duration   `mapstructure:"expire"`
 	AllowPrivate   bool            `mapstructure:"allow_private"`
 	Resolver       string          `mapstructure:"resolver"`
-	MXPort         int             `mapstructure:"mx_port"`
-	CAFile         string          `mapstructure:"ca_file"`
-	Timeouts       TimeoutsConfig  `mapstructure:"timeouts"`
+	// ResolverTrusted says that the resolver validates DNSSEC and that nobody
+	// can write to the path to it: without it there is no DANE.
+	ResolverTrusted bool           `mapstructure:"resolver_trusted"`
+	MTASTS          bool           `mapstructure:"mta_sts"`
+	MXPort          int            `mapstructure:"mx_port"`
+	CAFile          string         `mapstructure:"ca_file"`
+	Timeouts        TimeoutsConfig `mapstructure:"timeouts"`
 }
 
 // TimeoutsConfig are the deadlines of the phases of a delivery, those of RFC
@@ -53,6 +57,7 @@ func defaultDelivery() DeliveryConfig {
 		Schedule:       relay.DefaultSchedule(),
 		Expire:         5 * 24 * time.Hour,
 		MXPort:         25,
+		MTASTS:         true,
 		Timeouts: TimeoutsConfig{
 			Connect:  30 * time.Second,
 			Greeting: 5 * time.Minute,

@@ -55,6 +55,10 @@ func (ca *CA) Pool() *x509.CertPool {
 
 // Certificate issues a server certificate for names and IP addresses.
 func (ca *CA) Certificate(names ...string) tls.Certificate {
+	return ca.issue(time.Now().Add(24*time.Hour), names)
+}
+
+func (ca *CA) issue(until time.Time, names []string) tls.Certificate {
 	ca.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -62,7 +66,7 @@ func (ca *CA) Certificate(names ...string) tls.Certificate {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1 + ca.serial.Add(1)), Subject: pkix.Name{CommonName: "testmx"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		NotBefore: until.Add(-48 * time.Hour), NotAfter: until,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	for _, name := range names {

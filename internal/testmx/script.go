@@ -70,6 +70,8 @@ type Script struct {
 	// issued by the CA of the server.
 	TLS       TLSMode
 	CertNames []string
+	// Expired lets the certificate be one that ran out an hour ago.
+	Expired bool
 	// Inject is sent in the same packet as the reply to STARTTLS.
 	Inject string
 	// Users are the passwords of those who may log in. If there are any, AUTH PLAIN and LOGIN are offered and demanded
@@ -123,5 +125,9 @@ type Credential struct {
 }
 
 func (s Script) tlsConfig(ca *CA) *tls.Config {
-	return &tls.Config{Certificates: []tls.Certificate{ca.Certificate(s.CertNames...)}, MinVersion: tls.VersionTLS12}
+	until := time.Now().Add(24 * time.Hour)
+	if s.Expired {
+		until = time.Now().Add(-time.Hour)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{ca.issue(until, s.CertNames)}, MinVersion: tls.VersionTLS12}
 }

@@ -1,6 +1,7 @@
 package testmx
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -139,6 +140,16 @@ func (s *Server) until(what string, done func() bool) {
 			s.t.Fatalf("testmx: waited %v for %s; transcripts: %q", patience, what, s.Transcripts())
 		}
 	}
+}
+
+// TLSA returns the data of a TLSA record "3 1 1" for the server's key.
+func (s *Server) TLSA() string {
+	s.t.Helper()
+	cert, err := x509.ParseCertificate(s.config.Certificates[0].Certificate[0])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return fmt.Sprintf("3 1 1 %x", sha256.Sum256(cert.RawSubjectPublicKeyInfo))
 }
 
 // Release ends all stalls, now and later.

@@ -155,7 +155,36 @@ func putEvent(b []byte, e *store.Event) []byte {
 	for _, name := range e.SignedBy {
 		b = putText(b, 40, name)
 	}
-	return b
+	if e.TLS == (store.TLS{}) {
+		return b
+	}
+	b, at := open(b, 10)
+	return shut(putTLS(b, &e.TLS), at)
+}
+
+func putTLS(b []byte, t *store.TLS) []byte {
+	b = putString(b, 1, t.Security)
+	b = putString(b, 2, t.Version)
+	b = putString(b, 3, t.Cipher)
+	return putString(b, 4, t.Subject)
+}
+
+func readTLS(f *fields) (t store.TLS) {
+	for f.next() {
+		switch f.tag {
+		case 1:
+			t.Security = store.Security(f.text)
+		case 2:
+			t.Version = f.text
+		case 3:
+			t.Cipher = f.text
+		case 4:
+			t.Subject = f.text
+		default:
+			f.unknown("TLS")
+		}
+	}
+	return t
 }
 
 func readEvent(f *fields) (e store.Event) {
@@ -181,6 +210,8 @@ func readEvent(f *fields) (e store.Event) {
 			e.Bounce = f.text
 		case 40:
 			e.SignedBy = append(e.SignedBy, f.text)
+		case 10:
+			e.TLS = inner(f, readTLS)
 		default:
 			f.unknown("event")
 		}

@@ -98,7 +98,8 @@ func queueResolve(e *env) {
 	d.Conversation = store.Conversation{Attempt: 1, Began: at(0), Missing: 3, Lines: []store.Line{{After: 12, Speaks: store.Remote, Text: "220 später"}, {Speaks: store.Client}}}
 	d.Server, d.Stream = 99, "other" // not the caller's to change
 	d.Recipients[0].Last = store.Reply{Code: 451, Enhanced: [3]int{4, 7, 1}, Text: "später", Command: "rcpt", Host: "mx.one.example", At: at(2)}
-	event := store.Event{At: at(2), Kind: store.EventDeferred, Attempt: 1, Recipient: d.Recipients[0].Address, Reply: d.Recipients[0].Last, Detail: "TLS 1.3"}
+	event := store.Event{At: at(2), Kind: store.EventDeferred, Attempt: 1, Recipient: d.Recipients[0].Address, Reply: d.Recipients[0].Last, Detail: "TLS 1.3",
+		TLS: store.TLS{Security: store.SecuritySTS, Version: "TLS 1.3", Cipher: "TLS_AES_128_GCM_SHA256", Subject: "CN=mx.example"}}
 	e.must(e.Resolve(e.ctx(), store.Resolution{Delivery: d, Events: []store.Event{event}}))
 	d.Lease, d.Server, d.Stream = time.Time{}, 7, "outbound"
 	check := func(when string) {
