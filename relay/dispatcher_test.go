@@ -46,7 +46,7 @@ func TestDispatcher_SendsDeferredMailWhenItIsDueAgain(t *testing.T) {
 func TestDispatcher_FairBetweenStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()
-		d := newDirectory(t, store.Stream{ID: "outbound", Weight: 30}, store.Stream{ID: "broadcast", Kind: store.Broadcast, Weight: 10})
+		d := newDirectory(t, store.Stream{ID: "outbound", Weight: 30}, store.Stream{ID: "receipts", Weight: 10})
 		var mu sync.Mutex
 		counts := map[string]int{}
 		tr := &fakeTransport{func(_ context.Context, j relay.Job) []relay.Result {
@@ -57,7 +57,7 @@ func TestDispatcher_FairBetweenStreams(t *testing.T) {
 			return all(j, delivered())
 		}}
 		for i := range 4000 {
-			q.submit("broadcast", time.Now(), fmt.Sprintf("b@d%d.test", i))
+			q.submit("receipts", time.Now(), fmt.Sprintf("b@d%d.test", i))
 			q.submit("outbound", time.Now(), fmt.Sprintf("b@d%d.test", i))
 		}
 		_, stop := start(t, q, d, relay.Options{Transport: tr, Limits: relay.Limits{Total: 20}})
@@ -66,8 +66,8 @@ func TestDispatcher_FairBetweenStreams(t *testing.T) {
 		mu.Lock()
 		got := maps.Clone(counts)
 		mu.Unlock()
-		if got["outbound"] < 1450 || got["outbound"] > 1550 || got["outbound"]+got["broadcast"] != 2000 {
-			t.Errorf("sent %v, want 1500 and 500 by weights 30 and 10", got)
+		if got["outbound"] < 1300 || got["outbound"] > 1400 || got["outbound"]+got["receipts"] < 1800 || got["outbound"]+got["receipts"] > 1850 {
+			t.Errorf("sent %v, want 1350 and 450 by weights 30 and 10: two of the 20 places are kept for a third", got)
 		}
 		stop()
 	})
@@ -220,7 +220,8 @@ func TestDispatcher_NeverExceedsLimits(t *testing.T) {
 		for i := range 2000 {
 			q.submit([]string{"outbound", "other"}[i%2], time.Now(), fmt.Sprintf("b@d%d.test", i%9))
 		}
-		start(t, q, d, relay.Options{Transport: tr, Limits: relay.Limits{Total: 12, PerDestination: 2, PerStream: 8}})
+		start(t, q, d, relay.Options{Transport: tr, Limits: relay.Limits{Total: 12, // one of them is kept for newcomers
+			PerDestination: 2, PerStream: 8}})
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		mu.Lock()
@@ -235,7 +236,7 @@ func TestDispatcher_NeverExceedsLimits(t *testing.T) {
 			} else if key == "outbound" || key == "other" {
 				limit = 8
 			}
-			if n > limit || (key == "total" && n < limit) {
+			if n > limit || (key == "total" && n < limit-1) {
 				t.Errorf("%d at once for %s, want %d", n, key, limit)
 			}
 		}

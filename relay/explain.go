@@ -11,13 +11,14 @@ import (
 type Waiting struct {
 	Place Place `json:"place"`
 	// Ahead is how many deliveries of the same stream to the same destination are due before it, Lane how many there are.
-	Ahead int          `json:"ahead"`
-	Lane  int          `json:"lane"`
-	Due   time.Time    `json:"due"`
-	Total LimitStatus  `json:"total"`
-	Own   LimitStatus  `json:"stream"`
-	Site  SiteStatus   `json:"site"`
-	State StreamStatus `json:"-"`
+	Ahead int         `json:"ahead"`
+	Lane  int         `json:"lane"`
+	Due   time.Time   `json:"due"`
+	Total LimitStatus `json:"total"`
+	Own   LimitStatus `json:"stream"`
+	Site  SiteStatus  `json:"site"`
+	// Shared is set while the stream or its server has its share of the places.
+	Shared bool `json:"shared,omitempty"`
 }
 
 // Place is where a delivery is in the schedule.
@@ -58,7 +59,7 @@ func (s *schedule) waitingFor(id store.DeliveryID, now int64) Waiting {
 	l := e.lane
 	w.Due, w.Lane = time.Unix(0, e.due).UTC(), len(l.heap)
 	w.Own = LimitStatus{l.stream.flying, s.limits.PerStream}
-	w.State = l.stream.status()
+	w.Shared = l.stream.parked
 	w.Site = s.siteStatus(l, now)
 	for _, other := range l.heap {
 		if o := s.tickets.at(other); o.due < e.due || o.due == e.due && o.pos < e.pos {
@@ -170,6 +171,12 @@ func (e *explainer) limits() {
 	}
 	if e.w.Total.Full() {
 		e.add(Reason{What: fmt.Sprintf("all %d places for attempts are taken", e.w.Total.Limit), Change: "raise delivery.concurrency"})
+	}
+	if e.w.Shared {
+		e.add(Reason{
+			What:   fmt.Sprintf("the stream has %d attempts under way, and the last free places are kept for others", e.w.Own.InFlight),
+			Change: "raise delivery.concurrency",
+		})
 	}
 	if e.w.Own.Full() {
 		e.add(Reason{What: fmt.Sprintf("the stream has all of its %d attempts under way", e.w.Own.Limit), Change: "raise delivery.per_stream"})

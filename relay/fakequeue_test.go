@@ -388,3 +388,10 @@ func start(t testing.TB, q *fakeQueue, d store.Directory, o relay.Options) (disp
 	t.Cleanup(stop)
 	return disp, stop
 }
+
+// messagesDone tells whether the one delivery of a message has ended.
+func (q *fakeQueue) messagesDone(id store.ID) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.deliveries[store.DeliveryID{Message: id}].Done()
+}

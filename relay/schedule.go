@@ -18,14 +18,17 @@ import (
 //	blocked   something is due and the site is at its limit: in the site's list
 //	empty     nothing queued: forgotten when nothing flies either
 //
-// Streams with ready lanes take turns by deficit round robin (weights 1 to 100, a delivery costs 1), and the lanes of a
-// stream take turns in its ring. Every step is O(log n) at worst, whatever the number of lanes.
+// Streams with ready lanes take turns (turns.go), and the lanes of a stream take turns in its ring. Every step is O(log n) at worst, whatever the number of lanes.
 type schedule struct {
 	limits   Limits
 	snapshot *store.Snapshot
 	tickets  ticketTable
 	streams  map[store.StreamKey]*streamQueue
-	active   ring[*streamQueue]
+	servers  map[int64]*serverQueue
+	turns    [2]ring[*turn] // by class
+	ahead    int            // transactional starts since the last of broadcast, while that waited
+	parked   []*streamQueue // may have none of the free places
+	bulk     int            // flying of class broadcast
 	sites    map[string]*site
 	waiting  laneHeap
 	flying   int
@@ -34,16 +37,19 @@ type schedule struct {
 
 // streamQueue is the share of one stream.
 type streamQueue struct {
-	key      store.StreamKey
-	weight   int
-	paused   bool
-	route    siteRule
-	lanes    map[string]*lane
-	ready    ring[*lane]
-	deficit  int
-	flying   int
-	tickets  int
-	inActive bool
+	key     store.StreamKey
+	weight  int
+	paused  bool
+	route   siteRule
+	lanes   map[string]*lane
+	ready   ring[*lane]
+	deficit int
+	flying  int
+	tickets int
+	server  *serverQueue
+	class   class
+	inTurn  bool // in server.turns
+	parked  bool // in schedule.parked
 }
 
 type lanePlace uint8
@@ -73,10 +79,11 @@ type start struct {
 	attempt int
 	stream  *streamQueue
 	site    *site
+	bulk    int // 1 where it counts as broadcast
 }
 
 func newSchedule(limits Limits, snap *store.Snapshot) *schedule {
-	s := &schedule{limits: limits, streams: map[store.StreamKey]*streamQueue{}, sites: map[string]*site{}}
+	s := &schedule{limits: limits, streams: map[store.StreamKey]*streamQueue{}, servers: map[int64]*serverQueue{}, sites: map[string]*site{}}
 	s.tickets.index = map[ticketKey]int32{}
 	s.recent.attempts = map[ticketKey]int32{}
 	s.directory(snap)
@@ -86,6 +93,9 @@ func newSchedule(limits Limits, snap *store.Snapshot) *schedule {
 // directory takes over the pauses, weights and routes of a snapshot.
 func (s *schedule) directory(snap *store.Snapshot) {
 	s.snapshot = snap
+	for _, v := range s.servers {
+		v.configure(snap)
+	}
 	for _, q := range s.streams {
 		before := q.route
 		q.configure(snap)
@@ -113,13 +123,17 @@ func (q *streamQueue) configure(snap *store.Snapshot) {
 		q.weight = 10
 	}
 	q.paused = ok && stream.Paused
+	if !q.inTurn {
+		q.class = classOfStream(stream.Kind)
+	}
 	q.route = ruleFor(snap, q.key)
 }
 
 func (s *schedule) stream(key store.StreamKey) *streamQueue {
 	q := s.streams[key]
 	if q == nil {
-		q = &streamQueue{key: key, lanes: map[string]*lane{}}
+		q = &streamQueue{key: key, lanes: map[string]*lane{}, server: s.server(key.Server)}
+		q.server.streams++
 		q.configure(s.snapshot)
 		s.streams[key] = q
 	}
@@ -203,13 +217,6 @@ func (s *schedule) unwait(l *lane) {
 	}
 }
 
-func (s *schedule) activate(q *streamQueue) {
-	if !q.inActive && !q.paused && q.ready.len() > 0 && q.flying < s.limits.PerStream {
-		q.inActive = true
-		s.active.push(q)
-	}
-}
-
 // wake moves the lanes whose time has come to their streams, and returns when the next one's comes.
 func (s *schedule) wake(now int64) (next int64, any bool) {
 	for len(s.waiting) > 0 {
@@ -220,35 +227,6 @@ func (s *schedule) wake(now int64) (next int64, any bool) {
 		s.place(l, now)
 	}
 	return 0, false
-}
-
-// next takes the delivery that may start now, if any, and counts it as flying.
-func (s *schedule) next(now int64) (start, bool) {
-	for s.flying < s.limits.Total && s.active.len() > 0 {
-		q := s.active.front()
-		if q.paused || q.flying >= s.limits.PerStream || q.ready.len() == 0 {
-			s.leave(q)
-			continue
-		}
-		if q.deficit < 1 {
-			q.deficit += q.weight
-		}
-		if st, ok := s.take(q, now); ok {
-			q.deficit--
-			if q.deficit < 1 {
-				s.active.rotate()
-			}
-			return st, true
-		}
-	}
-	return start{}, false
-}
-
-// leave takes a stream that cannot send out of its turn; what it saved up is lost, as deficit round robin demands.
-func (s *schedule) leave(q *streamQueue) {
-	s.active.pop()
-	q.inActive, q.deficit = false, 0
-	s.dropStream(q)
 }
 
 // take starts the first due delivery of the lane at the front of a stream's ring, or moves that lane to where it belongs.
@@ -269,9 +247,10 @@ func (s *schedule) take(q *streamQueue, now int64) (start, bool) {
 	e := s.tickets.at(slot)
 	e.flying, e.fresh = true, false
 	q.flying++
+	s.bulk += q.bulk()
 	at.flying++
 	s.flying++
-	st := start{slot: slot, id: e.key.id(), attempt: int(e.attempt), stream: q, site: at}
+	st := start{slot: slot, id: e.key.id(), attempt: int(e.attempt), stream: q, site: at, bulk: q.bulk()}
 	s.place(l, now)
 	return st, true
 }
@@ -281,6 +260,7 @@ func (s *schedule) done(st start, o outcome, now int64) {
 	e := s.tickets.at(st.slot)
 	l := e.lane
 	st.stream.flying--
+	s.bulk -= st.bulk
 	st.site.flying--
 	st.site.learn(o.contact)
 	s.flying--
@@ -299,6 +279,7 @@ func (s *schedule) done(st start, o outcome, now int64) {
 	}
 	s.place(l, now)
 	s.release(st.site)
+	s.unpark()
 	s.activate(st.stream)
 	s.dropStream(st.stream)
 }
@@ -311,8 +292,11 @@ func (s *schedule) forget(slot int32) {
 }
 
 func (s *schedule) dropStream(q *streamQueue) {
-	if q.tickets == 0 && q.flying == 0 && !q.inActive && s.streams[q.key] == q {
+	if q.tickets == 0 && q.flying == 0 && !q.inTurn && !q.parked && s.streams[q.key] == q {
 		delete(s.streams, q.key)
+		if q.server.streams--; q.server.streams == 0 {
+			delete(s.servers, q.server.id)
+		}
 	}
 }
 

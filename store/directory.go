@@ -108,8 +108,11 @@ type Server struct {
 	SMTPDisabled bool         `json:"smtp_disabled,omitempty"`
 	// VerifiedOnly restricts senders to the account's verified domains and
 	// signatures; otherwise any sender may be used.
-	VerifiedOnly bool      `json:"verified_only,omitempty"`
-	Created      time.Time `json:"created"`
+	VerifiedOnly bool `json:"verified_only,omitempty"`
+	// Weight is the server's share in the round robin between servers, 1 to 100;
+	// 0 means 10.
+	Weight  int       `json:"weight,omitempty"`
+	Created time.Time `json:"created"`
 }
 
 // Stream is one queue of a server, named by the server and its own ID, such as

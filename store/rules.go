@@ -31,6 +31,9 @@ func (s *Snapshot) checkServer(v Server) error {
 	if v.DeliveryType != Live && v.DeliveryType != Sandbox {
 		return invalid("server delivery type", "%q is neither live nor sandbox", v.DeliveryType)
 	}
+	if v.Weight < 0 || v.Weight > 100 {
+		return invalid("server weight", "%d is not within 1 to 100", v.Weight)
+	}
 	if old, ok := s.ServerByName(v.Name); ok && old.ID != v.ID {
 		return fmt.Errorf("server name %q: %w", v.Name, ErrExists)
 	}

@@ -87,6 +87,7 @@ func TestWith_Rules(t *testing.T) {
 		{"server without name", server(func(v *store.Server) { v.Name = "" }), store.ErrInvalid},
 		{"server with a long name", server(func(v *store.Server) { v.Name = strings.Repeat("x", 101) }), store.ErrInvalid},
 		{"server without delivery type", server(func(v *store.Server) { v.DeliveryType = "" }), store.ErrInvalid},
+		{"server weight too large", server(func(v *store.Server) { v.Weight = 101 }), store.ErrInvalid},
 		{"server of a name taken", server(func(v *store.Server) { v.Name = "shop" }), store.ErrExists},
 		{"server that keeps its name", server(func(v *store.Server) { v.ID, v.Name = 1, "shop" }), nil},
 

@@ -188,6 +188,7 @@ func printServer(a *admin, v serverView) error {
 func (a *app) serverSet() *cobra.Command {
 	var name, color, smtp, delivery string
 	var verified bool
+	var weight int
 	cmd := &cobra.Command{
 		Use: "set [SERVER]", Short: "Change a server's settings", Args: cobra.MaximumNArgs(1),
 		Example:           "  mailchute server set \"Web shop\" --verified-only\n  mailchute server set --smtp off",
@@ -199,6 +200,7 @@ func (a *app) serverSet() *cobra.Command {
 	f.StringVar(&smtp, "smtp", "", "SMTP submission: `on|off`")
 	f.StringVar(&delivery, "delivery", "", "`type`: live, or sandbox to capture everything")
 	f.BoolVar(&verified, "verified-only", false, "take only verified senders (=false: any sender)")
+	f.IntVar(&weight, "weight", 10, "share between servers, 1 to 100")
 	cmd.RunE = a.admin(func(ctx context.Context, a *admin, args []string) error {
 		if smtp != "" && smtp != "on" && smtp != "off" {
 			return usage("--smtp: %q is neither on nor off", smtp)
@@ -209,6 +211,7 @@ func (a *app) serverSet() *cobra.Command {
 			set(smtp != "", &v.SMTPDisabled, smtp == "off")
 			set(delivery != "", &v.DeliveryType, store.DeliveryType(delivery))
 			set(f.Changed("verified-only"), &v.VerifiedOnly, verified)
+			set(f.Changed("weight"), &v.Weight, weight)
 		})
 	})
 	return cmd
