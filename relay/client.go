@@ -8,6 +8,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/mailchute/mailchute/relay/tlsrpt"
 	"github.com/mailchute/mailchute/store"
@@ -134,7 +135,9 @@ func (n *network) dial(ctx context.Context, h hop) (*conn, *fault) {
 			err = context.Cause(dialCtx)
 		}
 		transcriptOf(ctx).note("connecting to %s (%s): %v", h.host, h.address, err)
-		return nil, broken(phaseConnect, detailNoAnswer, fmt.Errorf("connecting to %s (%s): %w", h.host, h.address, err), n.opts.Now())
+		f := broken(phaseConnect, detailNoAnswer, fmt.Errorf("connecting to %s (%s): %w", h.host, h.address, err), n.opts.Now())
+		f.nowhere = errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)
+		return nil, f
 	}
 	c := newConn(raw, h, n.opts.Timeouts, n.opts.Now)
 	c.talk = transcriptOf(ctx)

@@ -16,6 +16,8 @@ type fault struct {
 	handshake bool
 	// tls is what a report says about it; "" where TLS is not to blame.
 	tls tlsrpt.Result
+	// nowhere is set when this machine has no way to the address, so that nothing was tried.
+	nowhere bool
 	// fresh is set when nothing at all was answered on this connection since it was taken from the pool.
 	fresh bool
 }
@@ -62,6 +64,7 @@ var (
 	detailDirectory = [2]int{4, 3}  // directory server failure: DNS
 	detailRoute     = [2]int{4, 4}  // unable to route
 	detailProtocol  = [2]int{5, 0}  // other or undefined protocol status
+	detailLoop      = [2]int{4, 6}  // routing loop detected
 	detailTooLarge  = [2]int{3, 4}  // message too big for system
 	detailEightBit  = [2]int{6, 3}  // conversion required but not supported
 	detailUTF8      = [2]int{6, 7}  // non-ASCII addresses not permitted

@@ -53,14 +53,19 @@ func (n *network) mxTargets(ctx context.Context, domain string, mode store.TLSMo
 			w.literal()
 			return
 		}
-		hosts, f := w.mailHosts(ctx)
+		all, f := w.mailHosts(ctx)
+		if f != nil {
+			yield(hop{}, f)
+			return
+		}
+		hosts, f := w.beforeUs(all)
 		if f != nil {
 			yield(hop{}, f)
 			return
 		}
 		transcriptOf(ctx).found(domain, hosts)
 		for _, host := range hosts {
-			if !w.host(ctx, host, host == domain && len(hosts) == 1) {
+			if !w.host(ctx, host, host == domain && len(all) == 1) {
 				return
 			}
 		}
@@ -69,7 +74,7 @@ func (n *network) mxTargets(ctx context.Context, domain string, mode store.TLSMo
 
 // mailHosts returns the hosts of the domain in the order to try them (RFC 5321 5.1): by preference, at random among equals.
 // A domain without MX records is its own host; one with MX records never is.
-func (w *walk) mailHosts(ctx context.Context) ([]string, *fault) {
+func (w *walk) mailHosts(ctx context.Context) ([]MX, *fault) {
 	n, domain := w.n, w.domain
 	ctx, cancel := context.WithTimeout(ctx, n.opts.Timeouts.DNS)
 	defer cancel()
@@ -80,7 +85,7 @@ func (w *walk) mailHosts(ctx context.Context) ([]string, *fault) {
 	case errors.Is(err, ErrNoDomain):
 		return nil, own(phaseDNS, 550, detailNoHost, n.opts.Now(), "domain %s does not exist", domain)
 	case errors.Is(err, ErrNoRecords) || (err == nil && len(records) == 0):
-		return []string{domain}, nil
+		return []MX{{Host: domain}}, nil
 	case err != nil:
 		return nil, n.lookupFault(ctx, "MX", domain, err)
 	}
@@ -90,6 +95,25 @@ func (w *walk) mailHosts(ctx context.Context) ([]string, *fault) {
 	return n.sortHosts(records), nil
 }
 
+// beforeUs cuts the list at ourselves (RFC 5321 5.1): mail goes only to hosts that are preferred to us, or it would come back.
+func (w *walk) beforeUs(hosts []MX) ([]string, *fault) {
+	var out []string
+	us := slices.IndexFunc(hosts, func(h MX) bool { return w.n.ownName(h.Host) })
+	for _, h := range hosts {
+		if us < 0 || h.Preference < hosts[us].Preference {
+			out = append(out, h.Host)
+		}
+	}
+	if us >= 0 && len(out) == 0 {
+		return nil, w.loop(hosts[us].Host)
+	}
+	return out, nil
+}
+
+func (w *walk) loop(host string) *fault {
+	return own(phaseDNS, 554, detailLoop, w.n.opts.Now(), "mail for %s would come back to this server, which is its mail host %s", w.domain, host)
+}
+
 func (n *network) lookupFault(ctx context.Context, what, name string, err error) *fault {
 	if cause := context.Cause(ctx); errors.Is(cause, context.Canceled) || errors.Is(cause, errAttemptTooLong) {
 		err = cause
@@ -97,18 +121,19 @@ func (n *network) lookupFault(ctx context.Context, what, name string, err error)
 	return broken(phaseDNS, detailDirectory, fmt.Errorf("looking up %s of %s: %w", what, name, err), n.opts.Now())
 }
 
-func (n *network) sortHosts(records []MX) []string {
+func (n *network) sortHosts(records []MX) []MX {
 	records = slices.Clone(records)
 	for i := len(records) - 1; i > 0; i-- {
 		j := int(n.opts.Rand() * float64(i+1))
 		records[i], records[j] = records[j], records[i]
 	}
 	slices.SortStableFunc(records, func(a, b MX) int { return int(a.Preference) - int(b.Preference) })
-	var hosts []string
+	var hosts []MX
 	for _, r := range records {
 		host := strings.ToLower(strings.TrimSuffix(r.Host, "."))
-		if hostName(host) && !slices.Contains(hosts, host) && len(hosts) < maxMX {
-			hosts = append(hosts, host)
+		known := slices.ContainsFunc(hosts, func(h MX) bool { return h.Host == host })
+		if hostName(host) && !known && len(hosts) < maxMX {
+			hosts = append(hosts, MX{Host: host, Preference: r.Preference})
 		}
 	}
 	return hosts
@@ -129,6 +154,10 @@ func (w *walk) host(ctx context.Context, name string, implicit bool) bool {
 	g, mode, f := w.guarded(ctx, h)
 	if f != nil {
 		return w.yield(hop{}, f)
+	}
+	if slices.ContainsFunc(h.Addrs, func(a netip.Addr) bool { return w.n.ownAddress(a.Unmap()) }) {
+		w.yield(hop{}, w.loop(name))
+		return false
 	}
 	for _, addr := range interleave(h.Addrs) {
 		t, f := w.n.addressTarget(name, addr, mode)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/mailchute/mailchute/message"
 	"github.com/mailchute/mailchute/store"
@@ -17,10 +18,12 @@ type network struct {
 	opts Options
 	dns  SecureResolver
 	pool *pool
+
+	unreached unreached
 }
 
 func newNetwork(opts Options) *network {
-	n := &network{opts: opts, dns: opts.DANE, pool: newPool(opts.Pool)}
+	n := &network{opts: opts, dns: opts.DANE, pool: newPool(opts.Pool), unreached: unreached{since: map[string]time.Time{}}}
 	if n.dns == nil {
 		n.dns = plainDNS{opts.Resolver}
 	}
@@ -135,10 +138,12 @@ func (n *network) deliver(ctx context.Context, e *errand) {
 			last = worse(last, f)
 			continue
 		}
-		addresses++
 		var met bool
 		if met, f = n.visit(ctx, h, e); f == nil {
 			return
+		}
+		if !f.nowhere {
+			addresses++
 		}
 		last = worse(last, f)
 		if met {
@@ -170,8 +175,12 @@ func (n *network) visit(ctx context.Context, h hop, e *errand) (met bool, f *fau
 	}
 	c, f := n.connect(ctx, h)
 	if f != nil {
+		if ctx.Err() == nil {
+			n.unreached.failed(h.address, n.opts.Now())
+		}
 		return false, f
 	}
+	n.unreached.reached(h.address)
 	return true, n.converse(ctx, c, e)
 }
 

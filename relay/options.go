@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -63,6 +64,9 @@ type Options struct {
 	TLSReports SessionRecorder
 	// Dial opens connections; nil means a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Listeners are the addresses at which this server takes mail itself. Those on MXPort are no mail hosts for us to
+	// send to.
+	Listeners []netip.AddrPort
 	// MXPort is the port of direct delivery; 0 means 25.
 	MXPort int
 	// AllowPrivate permits direct delivery to loopback, private and other special addresses. By default they are

@@ -14,7 +14,7 @@ func (n *network) routeTargets(ctx context.Context, r store.Route, domain string
 		if mode == "" {
 			mode = store.TLSOpportunistic
 		}
-		return n.mxTargets(ctx, domain, mode)
+		return n.unreached.last(n.mxTargets(ctx, domain, mode), n.opts.Now)
 	}
 	return func(yield func(hop, *fault) bool) { yield(hop{target: smarthostTarget(r)}, nil) }
 }

@@ -48,10 +48,15 @@ func openOutbound(cfg Config, log *slog.Logger) (*outbound, error) {
 	return o, nil
 }
 
-// apply makes the policies part of delivery.
+// apply makes the policies part of delivery. cfg has the addresses that are really listened on.
 func (o *outbound) apply(cfg Config, opts *relay.Options) error {
 	if o.sts != nil {
 		opts.STS = o.sts
+	}
+	for _, l := range cfg.SMTP.Listeners {
+		if a, err := netip.ParseAddrPort(l.Address); err == nil { // the address of a bound socket
+			opts.Listeners = append(opts.Listeners, a)
+		}
 	}
 	if !cfg.Delivery.ResolverTrusted {
 		return nil

@@ -112,7 +112,7 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	if s.outbound, err = openOutbound(cfg, log); err != nil {
 		return nil, err
 	}
-	if err := s.outbound.apply(cfg, &out); err != nil {
+	if err := s.outbound.apply(s.cfg, &out); err != nil {
 		return nil, err
 	}
 	if s.relay, err = relay.New(db, db, out); err != nil {
