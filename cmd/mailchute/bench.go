@@ -23,6 +23,7 @@ type benchOptions struct {
 	TLS           bool          `json:"tls"`
 	NewConnection bool          `json:"new_connection_per_message"`
 	Deliver       bool          `json:"deliver"`
+	DKIM          bool          `json:"dkim"`
 	Streams       int           `json:"streams"`
 	Destinations  int           `json:"destinations"`
 	Backlog       int           `json:"backlog"`
@@ -48,6 +49,8 @@ func (o benchOptions) validate() error {
 		}
 	}
 	switch {
+	case o.DKIM && !o.Deliver:
+		return usage("--dkim needs --deliver: mail is signed when it leaves")
 	case o.Size < 1*KiB || o.Size > 256*MiB:
 		return usage("--size %v is not within 1KiB to 256MiB", o.Size)
 	case int64(o.Size)*int64(o.Connections) > int64(2*GiB):
@@ -89,6 +92,7 @@ of the rounds.`,
 	f.BoolVar(&o.TLS, "tls", false, "submit under implicit TLS")
 	f.BoolVar(&o.NewConnection, "new-connection-per-message", false, "connect, log in, send one message and quit")
 	f.BoolVar(&o.Deliver, "deliver", false, "deliver to the sink meanwhile (default: streams are paused)")
+	f.BoolVar(&o.DKIM, "dkim", false, "sign what is delivered, and measure in turns what the processors sign when they do nothing else")
 	f.IntVar(&o.Streams, "streams", 1, "streams that the messages go to in turns")
 	f.IntVar(&o.Destinations, "destinations", 1, "domains that the messages go to in turns; from 2 on over MX")
 	f.IntVar(&o.Backlog, "backlog", 0, "deferred messages that are queued beforehand")
@@ -155,6 +159,7 @@ type bench struct {
 	base  *benchTarget // nil without --baseline
 	sink  *benchPart   // nil without --deliver
 	disk  *diskProbe   // nil without --baseline
+	sign  *signProbe   // nil without --dkim
 
 	prepared int   // commits in the journal before the relay began
 	idleCost int64 // octets of the relay for each idle connection
@@ -205,6 +210,11 @@ func (b *bench) start(ctx context.Context, order benchOrder) (err error) {
 		}
 		order.Sink, order.Resolver = b.sink.ready.Address, b.sink.ready.Resolver
 	}
+	if b.DKIM {
+		if b.sign, err = newSignProbe(b.Size); err != nil {
+			return err
+		}
+	}
 	b.relay = &benchTarget{}
 	if b.relay.logins, err = prepareBench(ctx, order); err != nil {
 		return fmt.Errorf("filling %s: %w", b.dir, err)
@@ -248,6 +258,11 @@ func (b *bench) round(ctx context.Context) error {
 		}
 		if err := b.disk.measure(min(length/2, 300*time.Millisecond)); err != nil {
 			return fmt.Errorf("measuring the disk: %w", err)
+		}
+	}
+	if b.sign != nil {
+		if err := b.sign.measure(min(length/2, 500*time.Millisecond)); err != nil {
+			return err
 		}
 	}
 	return b.load(ctx, b.relay, length)

@@ -17,6 +17,7 @@ type benchReport struct {
 	Relay     benchNumbers  `json:"relay"`
 	Baseline  *benchNumbers `json:"baseline,omitempty"`
 	Disk      *diskNumbers  `json:"disk,omitempty"`
+	Signing   *signNumbers  `json:"signing,omitempty"`
 	// Ratio is relay to baseline, in messages a second. With delivery, the relay's
 	// rate is that of messages that were accepted and delivered.
 	Ratio float64 `json:"ratio,omitempty"`
@@ -73,6 +74,7 @@ func (b *bench) report(before, after benchUsage) *benchReport {
 	r.Relay.OpenedIn = micros(b.relay.part.ready.Opened)
 	r.Relay.MemoryBefore, r.Relay.MemoryAfter, r.Relay.MemoryPeak = before.RSS, after.RSS, max(after.RSS, after.Peak)
 	r.Relay.IdleConnection = b.idleCost
+	r.Signing = b.sign.numbers(r.Relay)
 	if b.base == nil {
 		return r
 	}
@@ -165,6 +167,9 @@ func (r *benchReport) print(out io.Writer) error {
 	}
 	if o.Backlog > 0 {
 		fmt.Fprintf(out, "backlog         %d messages, opened in %s\n", o.Backlog, microtext(r.Relay.OpenedIn))
+	}
+	if r.Signing != nil {
+		fmt.Fprintln(out, r.Signing)
 	}
 	r.printRatios(out)
 	return nil

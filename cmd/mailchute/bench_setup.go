@@ -61,6 +61,9 @@ func prepareBench(ctx context.Context, order benchOrder) (logins []string, err e
 	if err != nil {
 		return nil, err
 	}
+	if err := signBench(ctx, f, order.Options); err != nil {
+		return nil, err
+	}
 	if err := breakIn(ctx, f.store, cfg.DataDir, order.Options); err != nil {
 		return nil, err
 	}

@@ -346,6 +346,8 @@ func verifyDomain(ctx context.Context, a *admin, args []string) error {
 			return err
 		}
 		switch {
+		case len(d.Keys) == 0:
+			a.say("\nDomain %s has no keys: \"mailchute domain rotate %s\" makes them.", d.Name, d.Name)
 		case d.Check.OK:
 			a.say("\nDomain %s is verified, and its mail is signed: %s.", d.Name, keyStates(d))
 		case d.Verified.IsZero():

@@ -51,7 +51,7 @@ var fences = map[string][]string{
 	"github.com/spf13/viper":         {"cmd/mailchute"},
 	"github.com/spf13/cobra":         {"cmd/mailchute"},
 	"github.com/emersion/go-msgauth": {"message", "domains"},
-	"github.com/miekg/dns":           {"relay", "internal", "message/dkim"},
+	"github.com/miekg/dns":           {"relay", "internal", "message/dkim", "domains"},
 	"os/signal":                      {"cmd/mailchute"},
 }
 
