@@ -30,6 +30,9 @@ const (
 	KindFull              // no space
 	KindShuttingDown      // the engine is closing
 	KindUnavailable       // anything else: temporary
+	KindNoMailbox         // no such address here
+	KindRelaying          // not a domain of ours, and nobody logged in
+	KindBusy              // too much for this address at present
 )
 
 // Refusal is why a submission was not taken. Nothing of it has been queued.

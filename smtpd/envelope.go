@@ -193,6 +193,10 @@ func (w *wire) parseRcpt(arg string) (rcptArgs, reply) {
 			return t, r
 		}
 	}
+	if w.srv.receiving && strings.EqualFold(path, "<postmaster>") { // RFC 5321 4.5.1: without a domain it is ours
+		t.to = message.Address{Local: "postmaster", Domain: w.opts.Hostname}
+		return t, ""
+	}
 	var err error
 	t.to, err = w.parseAddress(path, w.tx.envelope.UTF8)
 	return t, addressReply(err, replyRecipientSyntax, replyRecipientDomain)

@@ -219,8 +219,14 @@ func kindPrefix(k intake.Kind) reply {
 	switch k {
 	case intake.KindSender, intake.KindStream, intake.KindSuppressed:
 		return "550 5.7.1 "
+	case intake.KindRelaying:
+		return "550 5.7.1 "
 	case intake.KindRecipient:
 		return "550 5.1.3 "
+	case intake.KindNoMailbox:
+		return "550 5.1.1 "
+	case intake.KindBusy:
+		return "451 4.7.1 "
 	case intake.KindBareLF:
 		return "550 5.5.2 "
 	case intake.KindLineTooLong, intake.KindHeaderSyntax:

@@ -47,8 +47,11 @@ var (
 // hardStop is how long connections get to say goodbye after the grace time.
 const hardStop = 5 * time.Second
 
-// Server is the submission server. Its Run may be called once.
+// Server is the submission server, or the one for what comes back. Its Run may
+// be called once.
 type Server struct {
+	receiving bool // nobody logs in, and a transaction has one recipient
+
 	auth Authenticator
 	in   Submitter
 	opts Options
@@ -85,6 +88,33 @@ func New(a Authenticator, in Submitter, opts Options) (*Server, error) {
 	s.running, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
+
+// NewReceiver returns a Server for what comes back from other hosts: nobody logs
+// in, AUTH is not offered, and in decides alone who may write to whom; its
+// principal is always the zero one. A transaction has one recipient, so that
+// its one answer is about that one (RFC 5321 4.5.3.1.10 lets clients repeat
+// the others).
+func NewReceiver(in Submitter, opts Options) (*Server, error) {
+	s, err := New(nobody{}, in, opts)
+	if err == nil {
+		s.receiving = true
+	}
+	return s, err
+}
+
+// nobody is the Authenticator where nobody logs in.
+type nobody struct{}
+
+// SMTP implements Authenticator.
+func (nobody) SMTP(context.Context, netip.Addr, string, string) (auth.Principal, error) {
+	return auth.Principal{}, auth.ErrDenied
+}
+
+// Alive implements Authenticator.
+func (nobody) Alive(auth.Principal) bool { return true }
+
+// Boxed implements Authenticator.
+func (nobody) Boxed(netip.Addr) bool { return false }
 
 // Run serves the listeners until ctx is done or one of them fails, and closes
 // them. Then it stops: sessions between commands get 421 at once, running

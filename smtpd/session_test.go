@@ -109,6 +109,52 @@ func TestEHLO(t *testing.T) {
 	}
 }
 
+// TestReceiver: nobody logs in, a transaction has one recipient, and postmaster needs no domain.
+func TestReceiver(t *testing.T) {
+	const base = "250-mail.test\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250 STARTTLS\r\n"
+	r := newRig(t, quick(), func(r *rig) { r.receiving = true })
+	c := r.dial()
+	c.play("S: 220 …\nC: EHLO x")
+	got := make([]byte, len(base))
+	if _, err := readFull(c, got); err != nil || string(got) != base {
+		t.Fatalf("got %q %v\nwant %q", got, err, base)
+	}
+	c.play(`C: AUTH PLAIN AHgAeA==
+		S: 502 5.5.1 command not implemented
+		C: MAIL FROM:<>
+		S: 250 2.1.0 ok
+		C: RCPT TO:<PostMaster>
+		S: 250 2.1.5 ok
+		C: RCPT TO:<b@example.net>
+		S: 452 4.5.3 too many recipients
+		C: DATA
+		S: 354 …
+		R: ` + strings.ReplaceAll(aMessage, "\r\n", `\r\n`) + `.\r\n
+		S: 250 2.0.0 queued as …
+		C: MAIL FROM:<a@example.org>
+		S: 250 2.1.0 ok
+		C: RCPT TO:<b@example.net>
+		S: 250 2.1.5 ok
+		C: RSET
+		S: 250 2.0.0 reset
+		C: STARTTLS
+		S: 220 …
+		TLS
+		C: EHLO x
+		S: 250 …
+		C: AUTH LOGIN
+		S: 502 5.5.1 command not implemented
+		C: MAIL FROM:<>
+		S: 250 2.1.0 ok`)
+	e := r.in.queued()[0].envelope
+	if e.From != "" || len(e.Recipients) != 1 || e.Recipients[0].Address != "postmaster@mail.test" || e.Principal != (auth.Principal{}) || e.Protocol != "ESMTP" {
+		t.Errorf("envelope %+v", e)
+	}
+	if r.auth.asked.Load() != 0 {
+		t.Error("somebody was asked for a password")
+	}
+}
+
 // bigMessage is several megabytes of lines of all lengths, many with dots.
 func bigMessage() string {
 	var b strings.Builder

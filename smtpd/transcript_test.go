@@ -200,14 +200,15 @@ var testTLS = sync.OnceValue(func() *tls.Config {
 
 // rig is a running server with its fakes.
 type rig struct {
-	t        testing.TB
-	auth     *fakeAuth
-	in       *fakeIntake
-	server   *Server
-	log      *lockedBuffer
-	plain    string // address with STARTTLS
-	implicit string // address with TLS from the first byte
-	stop     func() error
+	receiving bool
+	t         testing.TB
+	auth      *fakeAuth
+	in        *fakeIntake
+	server    *Server
+	log       *lockedBuffer
+	plain     string // address with STARTTLS
+	implicit  string // address with TLS from the first byte
+	stop      func() error
 }
 
 type lockedBuffer struct {
@@ -245,6 +246,9 @@ func newRig(t testing.TB, opts Options, tweak ...func(*rig)) *rig {
 		f(r)
 	}
 	s, err := New(r.auth, r.in, opts)
+	if r.receiving {
+		s, err = NewReceiver(r.in, opts)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,8 @@ func (w *wire) cmdAuth(c command) {
 	switch {
 	case w.hello == "":
 		w.answer(replyHelloFirst)
+	case w.srv.receiving:
+		w.answer(replyNotImplemented)
 	case !w.mayAuth():
 		w.exposed(words)
 		w.answer(replyAuthNeedsTLS)

@@ -298,7 +298,7 @@ func (w *wire) cmdMail(arg string) {
 	switch {
 	case w.hello == "":
 		w.answer(replyHelloFirst)
-	case !w.authed:
+	case !w.authed && !w.srv.receiving:
 		w.answer(replyAuthRequired)
 	case w.tx.open:
 		w.answer(replyNestedMail)
@@ -319,7 +319,7 @@ func (w *wire) cmdRcpt(arg string) {
 		w.answer(replyHelloFirst)
 	case !w.tx.open:
 		w.answer(replyMailFirst)
-	case w.tx.taken >= w.opts.MaxRecipients:
+	case w.tx.taken >= w.opts.MaxRecipients, w.srv.receiving && w.tx.taken > 0:
 		w.say(replyTooManyRcpts)
 	default:
 		w.tx.tried = true

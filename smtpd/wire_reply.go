@@ -105,7 +105,10 @@ func (w *wire) greeting() string {
 	if !w.extended {
 		return replyHello(w.opts.Hostname)
 	}
-	extensions := []string{"PIPELINING", w.sizeParam(), "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "DSN"}
+	extensions := []string{"PIPELINING", w.sizeParam(), "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING"}
+	if !w.srv.receiving { // what comes back is never answered with a notice
+		extensions = append(extensions, "DSN")
+	}
 	if w.tls == nil && w.srv.tls != nil {
 		extensions = append(extensions, "STARTTLS")
 	}
@@ -117,7 +120,7 @@ func (w *wire) greeting() string {
 
 // mayAuth tells whether a secret may be sent over this connection.
 func (w *wire) mayAuth() bool {
-	return w.tls != nil || contains(w.opts.CleartextAuth, w.client)
+	return !w.srv.receiving && (w.tls != nil || contains(w.opts.CleartextAuth, w.client))
 }
 
 // answer queues a reply and counts it if it is an error of the client, slowing

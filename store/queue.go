@@ -89,7 +89,7 @@ type Queue interface {
 }
 
 // Return is what came back about one recipient of a message, after the next hop
-// had taken responsibility for it or for others.
+// had taken responsibility for it.
 type Return struct {
 	Message ID
 	// Number is the recipient's, as Claimed.First counts.
@@ -112,8 +112,8 @@ type Return struct {
 type Returns interface {
 	// Return records what came back. ErrNotFound when there is no such message or
 	// recipient, ErrStale when the recipient is not in state Was any more, and
-	// ErrInvalid when that state is not final or State is not. An attempt under
-	// way for other recipients of the same delivery is not disturbed.
+	// ErrInvalid when the state changes from one that is not final, or to one. An
+	// attempt under way for the same delivery is not disturbed.
 	Return(ctx context.Context, r Return) error
 }
 

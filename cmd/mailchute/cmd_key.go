@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mailchute/mailchute/auth"
+	"github.com/mailchute/mailchute/returns"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -19,7 +20,8 @@ func (a *app) keyCommand() *cobra.Command {
 		&cobra.Command{
 			Use: "rotate", Short: "Add a key, move the tokens to it, drop keys that nothing needs", Args: noArgs,
 			Long: `Add a fresh key to the key file, seal the server and account tokens and the DKIM keys with
-it, and remove the keys that nothing needs any more. Tokens and DKIM keys do not change. SMTP tokens keep the key that they
+it, and remove the keys that nothing needs any more. With bounces.host, a key stays for 35 days
+after its successor was made, for the return paths made with it. Tokens and DKIM keys do not change. SMTP tokens keep the key that they
 were made with, since their secrets are not known: revoke them to be rid of an old key.
 
 Copy the key file to where its backup lies afterwards.`,
@@ -51,6 +53,19 @@ func keyStatus(_ context.Context, a *admin, _ []string) error {
 	return a.keyring.Check(a.store.Snapshot())
 }
 
+// keysNeeded counts the tokens of each key, and where there are return paths the
+// keys that made one which is still taken.
+func keysNeeded(a *admin) map[uint32]int {
+	use := auth.KeysInUse(a.store.Snapshot())
+	keys := a.keyring.Keys()
+	for i := 0; i+1 < len(keys) && a.cfg.Bounces.Host != ""; i++ {
+		if a.now().Sub(keys[i+1].Created) < returns.DefaultLifetime {
+			use[keys[i].Number]++
+		}
+	}
+	return use
+}
+
 func keyRotate(ctx context.Context, a *admin, _ []string) error {
 	added, err := a.keyring.Rotate(a.now())
 	if err != nil {
@@ -60,7 +75,7 @@ func keyRotate(ctx context.Context, a *admin, _ []string) error {
 	if err != nil {
 		return err
 	}
-	removed, err := a.keyring.Prune(auth.KeysInUse(a.store.Snapshot()))
+	removed, err := a.keyring.Prune(keysNeeded(a))
 	if err != nil {
 		return err
 	}

@@ -108,6 +108,9 @@ func (s *server) listening(b *strings.Builder) {
 		kind := map[string]string{tlsStart: "STARTTLS, or plain from cleartext_auth networks", tlsImplicit: "implicit TLS", tlsNone: "no TLS"}[l.TLS]
 		fmt.Fprintf(b, "  listening      %-22s %s\n", l.Address, kind)
 	}
+	for _, l := range s.cfg.Bounces.Listeners {
+		fmt.Fprintf(b, "  bounces        %-22s for %s\n", l.Address, s.cfg.Bounces.Host)
+	}
 }
 
 func (s *server) summary(out io.Writer) error {

@@ -54,6 +54,8 @@ import (
 //	                            submit; the last reply must begin with WANT; a message ID in it goes to $ID
 //	open USER PASSWORD          log in and keep the connection
 //	say LINE WANT               on that connection; \n in the line is CRLF
+//	return-path RECIPIENT       the reverse-path that the receiving host got for the recipient goes to $RETURN
+//	bounce-to TO WANT [FILE]    send the file from the null reverse-path to $BOUNCES; the last reply must begin with WANT
 //	load                        submit from 8 connections until kill9
 //	wait-acknowledged           wait until the host has taken all that load got a 250 for
 //	cert NAME                   make NAME.crt and NAME.key
@@ -97,6 +99,8 @@ func TestScripts(t *testing.T) {
 			"send":              onStage((*stage).send),
 			"open":              onStage((*stage).open),
 			"say":               onStage((*stage).say),
+			"return-path":       onStage((*stage).returnPath),
+			"bounce-to":         onStage((*stage).bounceTo),
 			"load":              onStage((*stage).startLoad),
 			"wait-acknowledged": onStage((*stage).waitAcknowledged),
 			"cert":              onStage((*stage).cert),
@@ -179,6 +183,7 @@ func (s *stage) learn(ts *testscript.TestScript, out string) {
 	}{
 		{"SMTP", `listening +(\S+) +STARTTLS`, false},
 		{"SMTPS", `listening +(\S+) +implicit`, false},
+		{"BOUNCES", `bounces +(\S+) +for`, false},
 		{"ACCESS", `access key +(\S+)`, false},
 		{"TOKEN", `server token +(\S+)`, true},
 		{"SECRET", `secret key +(\S+)`, true},
@@ -371,6 +376,41 @@ func (s *stage) say(ts *testscript.TestScript, args []string) {
 	ts.Check(s.session.err)
 	if !strings.HasPrefix(s.session.last.text, args[1]) {
 		ts.Fatalf("answered %q, want %q", s.session.last.text, args[1])
+	}
+}
+
+func (s *stage) returnPath(ts *testscript.TestScript, args []string) {
+	eventually(ts, "delivery to "+args[0], func() bool {
+		for _, l := range s.mx.received() {
+			if len(l.to) == 1 && l.to[0] == args[0] {
+				ts.Setenv("RETURN", l.from)
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func (s *stage) bounceTo(ts *testscript.TestScript, args []string) {
+	text := "Subject: x\n\nx\n"
+	if len(args) > 2 {
+		text = ts.ReadFile(args[2])
+	}
+	c, err := net.Dial("tcp", ts.Getenv("BOUNCES"))
+	ts.Check(err)
+	defer c.Close()
+	ts.Check(c.SetDeadline(time.Now().Add(patience)))
+	back := &demoSession{}
+	back.use(c)
+	back.expect("connect", 220)
+	back.command("EHLO", "EHLO mx.example.org", 250)
+	back.command("MAIL", "MAIL FROM:<>", 250)
+	back.command("RCPT", "RCPT TO:<"+args[0]+">", 250)
+	back.command("DATA", "DATA", 354)
+	back.command("final dot", strings.ReplaceAll(text, "\n", "\r\n")+".", 0)
+	ts.Check(back.err)
+	if !strings.HasPrefix(back.last.text, args[1]) {
+		ts.Fatalf("%s answered %q, want %q", back.last.command, back.last.text, args[1])
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -104,6 +105,9 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	if err := s.openListeners(in); err != nil {
 		return nil, err
 	}
+	if err := s.openBounces(); err != nil {
+		return nil, err
+	}
 	s.domains = domains.NewKeeper(db, keyring, domainsOptions(cfg, log))
 	out, err := relayOptions(cfg, log, db, domains.NewSigner(db, keyring, domains.SignerOptions{}))
 	if err != nil {
@@ -115,6 +119,7 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	if err := s.outbound.apply(s.cfg, &out); err != nil {
 		return nil, err
 	}
+	out.ReturnPath = s.returnPath()
 	if s.relay, err = relay.New(db, db, out); err != nil {
 		return nil, &exitError{exitConfig, fmt.Errorf("delivery: %w", err)}
 	}
@@ -124,24 +129,32 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	return s, err
 }
 
-// openListeners binds the addresses. Those without TLS get a server of their
-// own, which offers no STARTTLS and counts its connections apart.
+// openListeners binds the addresses where clients submit.
 func (s *server) openListeners(in smtpd.Submitter) error {
-	secure := smtpdOptions(s.cfg, s.log, s.cert.config(), s.files.store.Healthy)
+	s.cfg.SMTP.Listeners = slices.Clone(s.cfg.SMTP.Listeners)
+	opts := smtpdOptions(s.cfg, s.log, s.cert.config(), s.files.store.Healthy)
+	return s.listen("smtp.listeners", s.cfg.SMTP.Listeners, opts, func(o smtpd.Options) (*smtpd.Server, error) {
+		return smtpd.New(s.verifier, in, o)
+	})
+}
+
+// listen binds addresses and notes in list which they really are. Those
+// without TLS get a server of their own, which offers no STARTTLS and counts
+// its connections apart.
+func (s *server) listen(key string, list []ListenerConfig, secure smtpd.Options, open func(smtpd.Options) (*smtpd.Server, error)) error {
 	plain := secure
 	plain.TLS = nil
 	groups := []struct {
 		opts      smtpd.Options
 		listeners []smtpd.Listener
 	}{{opts: secure}, {opts: plain}}
-	s.cfg.SMTP.Listeners = append([]ListenerConfig(nil), s.cfg.SMTP.Listeners...)
-	for i, c := range s.cfg.SMTP.Listeners {
+	for i, c := range list {
 		l, err := net.Listen("tcp", c.Address)
 		if err != nil {
 			closeListeners(groups[0].listeners, groups[1].listeners)
-			return &exitError{listenCode(err), fmt.Errorf("smtp.listeners[%d].address: %w", i, err)}
+			return &exitError{listenCode(err), fmt.Errorf("%s[%d].address: %w", key, i, err)}
 		}
-		s.cfg.SMTP.Listeners[i].Address = l.Addr().String()
+		list[i].Address = l.Addr().String()
 		g := &groups[0]
 		if c.TLS == tlsNone {
 			g = &groups[1]
@@ -152,10 +165,10 @@ func (s *server) openListeners(in smtpd.Submitter) error {
 		if len(g.listeners) == 0 {
 			continue
 		}
-		srv, err := smtpd.New(s.verifier, in, g.opts)
+		srv, err := open(g.opts)
 		if err != nil {
 			closeListeners(groups[0].listeners, groups[1].listeners)
-			return &exitError{exitConfig, fmt.Errorf("smtp: %w", err)}
+			return &exitError{exitConfig, fmt.Errorf("%s: %w", key, err)}
 		}
 		s.smtp = append(s.smtp, submission{srv, g.listeners})
 	}

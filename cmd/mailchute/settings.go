@@ -28,6 +28,7 @@ type Config struct {
 	Auth     AuthConfig     `mapstructure:"auth"`
 	Intake   IntakeConfig   `mapstructure:"intake"`
 	Delivery DeliveryConfig `mapstructure:"delivery"`
+	Bounces  BouncesConfig  `mapstructure:"bounces"`
 	Storage  StorageConfig  `mapstructure:"storage"`
 	Control  ControlConfig  `mapstructure:"control"`
 	Grace    time.Duration  `mapstructure:"shutdown_grace"`
@@ -192,9 +193,11 @@ func (c Config) resolved(paths map[string]string) Config {
 	if c.KeyFile == "" && c.DataDir != "" {
 		c.KeyFile = filepath.Join(c.DataDir, "mailchute.key")
 	}
-	for i := range c.SMTP.Listeners {
-		if c.SMTP.Listeners[i].TLS == "" {
-			c.SMTP.Listeners[i].TLS = tlsStart
+	for _, list := range [][]ListenerConfig{c.SMTP.Listeners, c.Bounces.Listeners} {
+		for i := range list {
+			if list[i].TLS == "" {
+				list[i].TLS = tlsStart
+			}
 		}
 	}
 	return c
@@ -246,6 +249,7 @@ func (c Config) Validate() error {
 	c.Auth.validate(&p)
 	c.Intake.validate(&p)
 	c.Delivery.validate(&p)
+	c.Bounces.validate(&p)
 	number(&p, "storage.retention", c.Storage.Retention, time.Hour, 3650*24*time.Hour)
 	number(&p, "storage.min_free", c.Storage.MinFree, 0, 1024*GiB)
 	number(&p, "shutdown_grace", c.Grace, time.Second, time.Hour)

@@ -18,11 +18,12 @@ const module = "github.com/mailchute/mailchute/"
 // direction lists, for every package, the packages of ours that its own files
 // may import. What is not listed may not exist.
 var direction = map[string][]string{
-	"cmd/mailchute":         {"smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "store", "store/local", "store/journal", "internal/smtpbase"},
+	"cmd/mailchute":         {"smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "returns", "store", "store/local", "store/journal", "internal/smtpbase"},
 	"smtpd":                 {"intake", "auth", "message", "store"},
 	"intake":                {"auth", "message", "message/dkim", "store"},
 	"domains":               {"auth", "message", "message/dkim", "store"},
 	"relay":                 {"message", "message/bounce", "store", "relay/dane", "relay/mtasts", "relay/tlsrpt"},
+	"returns":               {"auth", "intake", "message", "message/bounce", "relay", "store"},
 	"relay/dane":            {},
 	"relay/mtasts":          {},
 	"relay/tlsrpt":          {},

@@ -25,11 +25,11 @@ type Evidence struct {
 // Evidence returns what the report says about an address.
 func (r Report) Evidence(address string) Evidence {
 	c := r.For(address)
-	e := Evidence{Kind: r.Kind, Action: c.Action, Code: c.Code, Status: c.Status, Text: c.Diagnostic, Host: c.RemoteMTA, Feedback: r.Feedback}
+	e := Evidence{Kind: r.KindFor(address), Action: c.Action, Code: c.Code, Status: c.Status, Text: c.Diagnostic, Host: c.RemoteMTA, Feedback: r.Feedback}
 	if e.Host == "" {
 		e.Host = r.ReportingMTA
 	}
-	if e.Text == "" || r.Kind != Failure && r.Kind != Delay {
+	if e.Text == "" || e.Kind != Failure && e.Kind != Delay {
 		e.Text = r.Subject + "\n" + r.Text
 	}
 	return e

@@ -82,6 +82,15 @@ func TestForPrefersTheAddress(t *testing.T) {
 			t.Errorf("%s: %s, want %s", address, got.Address, want)
 		}
 	}
+	r.Kind = Failure
+	for address, want := range map[string]Kind{"a@example.org": Success, "b@example.org": Delay, "c@example.org": Failure, "other@example.org": Failure} {
+		if got := r.KindFor(address); got != want {
+			t.Errorf("%s: %s, want %s", address, got, want)
+		}
+	}
+	if got := (Report{Kind: Failure}).KindFor("a@b"); got != Failure {
+		t.Errorf("failure of nobody named: %s", got)
+	}
 	if got := (Report{}).For("a@b"); got != (Recipient{}) {
 		t.Errorf("nobody: %+v", got)
 	}

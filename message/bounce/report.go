@@ -133,6 +133,14 @@ func (r Report) For(address string) Recipient {
 	return worst
 }
 
+// KindFor is what the report says of one address: one that reports a failure may tell that this recipient was served.
+func (r Report) KindFor(address string) Kind {
+	if r.Kind != Failure && r.Kind != Delay && r.Kind != Success || len(r.Recipients) == 0 {
+		return r.Kind
+	}
+	return kindOf([]Recipient{r.For(address)})
+}
+
 // ofOriginal takes what identifies the message from the copy of its header that most reports carry.
 func (r *Report) ofOriginal(leaves []entity) {
 	for _, e := range leaves {

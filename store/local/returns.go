@@ -41,7 +41,7 @@ func (s *Store) takeBack(ctx context.Context, r store.Return) error {
 	d.Recipients = slices.Clone(d.Recipients)
 	rcpt := &d.Recipients[index]
 	switch {
-	case !r.Was.Final() || r.Was == "" || !r.State.Final() || r.State == "":
+	case r.State != r.Was && (!r.Was.Final() || !r.State.Final()), r.Was == "":
 		return fmt.Errorf("from state %q to %q: %w", r.Was, r.State, store.ErrInvalid)
 	case rcpt.State != r.Was:
 		return fmt.Errorf("recipient is %s: %w", rcpt.State, store.ErrStale)

@@ -74,6 +74,9 @@ func returnsChange(e *env) {
 func returnsFence(e *env) {
 	m := e.accept(start, "one.example")
 	e.wantErr("Return to a queued recipient", e.Return(e.ctx(), returned(m, 0, store.Queued, at(1))), store.ErrInvalid)
+	early := returned(m, 0, store.Queued, at(1))
+	early.State = store.Queued
+	e.must(e.Return(e.ctx(), early)) // the answer to the final dot was lost, and the bounce comes before the next attempt
 	e.wantErr("Return before sending", e.Return(e.ctx(), returned(m, 0, store.Sent, at(1))), store.ErrStale)
 	e.finish(part(m, 0), 0, start)
 	reopen := returned(m, 0, store.Sent, at(1))
@@ -87,7 +90,7 @@ func returnsFence(e *env) {
 	again.Reply.Text = "once more"
 	e.must(e.Return(e.ctx(), again))
 	r := e.record(m.ID)
-	if last := r.Deliveries[0].Recipients[0].Last; last.Text != "no such user" || len(r.Events) != 4 {
+	if last := r.Deliveries[0].Recipients[0].Last; last.Text != "no such user" || len(r.Events) != 5 {
 		e.Errorf("last reply %q, %d events; a state that stays keeps its reply", last.Text, len(r.Events))
 	}
 }

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/mailchute/mailchute/message"
+	"github.com/mailchute/mailchute/store"
+)
+
+// BouncesConfig is the way back.
+type BouncesConfig struct {
+	Host             string           `mapstructure:"host"`
+	Listeners        []ListenerConfig `mapstructure:"listeners"`
+	Postmaster       string           `mapstructure:"postmaster"`
+	PostmasterStream string           `mapstructure:"postmaster_stream"`
+}
+
+func (c BouncesConfig) validate(p *problems) {
+	if (c.Host == "") != (len(c.Listeners) == 0) {
+		p.add("bounces", "host and listeners go together: what is sent from return paths of ours must come back to us")
+	}
+	if c.Host != "" && (!validHostname(c.Host) || !strings.Contains(c.Host, ".")) {
+		p.add("bounces.host", "%q is not a full host name, such as bounces.example.com", c.Host)
+	}
+	for i, l := range c.Listeners {
+		key := fmt.Sprintf("bounces.listeners[%d]", i)
+		l.validate(p, key)
+		if l.TLS == tlsImplicit {
+			p.add(key+".tls", "mail hosts speak STARTTLS; use starttls or none")
+		}
+	}
+	c.validatePostmaster(p)
+}
+
+func (c BouncesConfig) validatePostmaster(p *problems) {
+	if (c.Postmaster == "") != (c.PostmasterStream == "") {
+		p.add("bounces.postmaster", "goes together with bounces.postmaster_stream")
+	}
+	if c.Postmaster == "" {
+		return
+	}
+	to, err := message.ParsePath(c.Postmaster, true)
+	switch {
+	case err != nil:
+		p.add("bounces.postmaster", "%q is not an address: %v", c.Postmaster, err)
+	case strings.EqualFold(to.Domain, c.Host):
+		p.add("bounces.postmaster", "is at bounces.host itself; its mail would go round in circles")
+	}
+	if _, stream, ok := strings.Cut(c.PostmasterStream, "/"); !ok || !store.ValidStreamID(stream) {
+		p.add("bounces.postmaster_stream", "%q is not server/stream, such as \"My First Server/outbound\"", c.PostmasterStream)
+	}
+}
+
+// postmasterStream finds the stream, at the time when it is needed.
+func (c BouncesConfig) postmasterStream(s *store.Snapshot) (store.Stream, bool) {
+	server, id, _ := strings.Cut(c.PostmasterStream, "/")
+	_, stream, err := streamOf(s, server, id)
+	return stream, err == nil && server != ""
+}
