@@ -92,7 +92,7 @@ func (d *Dispatcher) send(ctx context.Context, c store.Claimed, stream store.Str
 	job := Job{Message: c.Message, Route: stream.Route, Open: d.opener(c.Message.ID)}
 	for _, i := range open {
 		r := c.Delivery.Recipients[i]
-		job.Recipients = append(job.Recipients, d.forwarded(c, i, r))
+		job.Recipients = append(job.Recipients, d.forwarded(c, stream, i, r))
 	}
 	if act == actRedirect {
 		// The copy is for the people who test: what becomes of it must not be reported to the sender's world.

@@ -29,9 +29,9 @@ type Suppression struct {
 // forwarded is one recipient as the transport gets it. With a return path of ours all notices come to us: of the notices
 // that the sender wants we ask for those that only others can give, failure always, since it decides about the next message
 // to that address.
-func (d *Dispatcher) forwarded(c store.Claimed, i int, r store.Recipient) Rcpt {
+func (d *Dispatcher) forwarded(c store.Claimed, stream store.Stream, i int, r store.Recipient) Rcpt {
 	out := Rcpt{Address: r.Address, Notify: r.Notify, ORcpt: r.ORcpt}
-	if d.opts.ReturnPath == nil || c.Message.From == "" || c.Message.Bounce {
+	if d.opts.ReturnPath == nil || stream.KeepSender || c.Message.From == "" || c.Message.Bounce {
 		return out // RFC 5321 4.5.5: the null reverse-path stays what it is
 	}
 	out.ReturnPath = d.opts.ReturnPath(c.Message, c.First+i)

@@ -69,6 +69,7 @@ func TestReturnPathOfTheDispatcher(t *testing.T) {
 		{"null sender", store.Stream{}, func(m *store.Message, _ *store.Delivery) { m.From = "" }, "n%d@bounces.test", " ,  ", false},
 		{"notice of ours", store.Stream{}, func(m *store.Message, _ *store.Delivery) { m.Bounce = true }, "n%d@bounces.test", " ,  ", false},
 		{"none for this message", store.Stream{}, func(_ *store.Message, d *store.Delivery) { d.Recipients[0].Notify = "NEVER" }, "", " NEVER,  ", false},
+		{"sender is kept", store.Stream{KeepSender: true}, nil, "n%d@bounces.test", " ,  ", false},
 		{"redirected", store.Stream{Mode: store.ModeRedirect, RedirectTo: "dev@team.test"}, nil, "n%d@bounces.test", " NEVER", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

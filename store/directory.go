@@ -135,6 +135,10 @@ type Stream struct {
 	PausedAt time.Time `json:"paused_at,omitzero"`
 	// IntakePaused refuses submissions; what is queued is delivered.
 	IntakePaused bool `json:"intake_paused,omitempty"`
+	// KeepSender leaves the client's reverse-path on messages that leave, where
+	// they would get a return path of ours: for smarthosts that take known
+	// senders only.
+	KeepSender bool `json:"keep_sender,omitempty"`
 	// RefuseBareLF refuses messages with bare LF instead of normalising them.
 	RefuseBareLF bool `json:"refuse_bare_lf,omitempty"`
 	// RequireDKIM makes mail wait that has no DKIM signature, instead of

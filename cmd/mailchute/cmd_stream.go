@@ -115,7 +115,7 @@ func streamState(s store.Stream) string {
 // streamFlags are what create and set have in common.
 type streamFlags struct {
 	name, description, mode, redirect, smarthost, tls, username, passwordFile string
-	mx, intakePaused, refuseBareLF, requireDKIM                               bool
+	mx, intakePaused, refuseBareLF, requireDKIM, keepSender                   bool
 	weight                                                                    int
 	cmd                                                                       *cobra.Command
 }
@@ -136,6 +136,7 @@ func addStreamFlags(cmd *cobra.Command) *streamFlags {
 	f.BoolVar(&v.intakePaused, "refuse-submissions", false, "refuse submissions for now (=false: take them)")
 	f.BoolVar(&v.refuseBareLF, "refuse-bare-lf", false, "refuse messages with bare LF instead of repairing them (=false: repair)")
 	f.BoolVar(&v.requireDKIM, "require-dkim", false, "let mail wait that cannot be signed (=false: send it unsigned)")
+	f.BoolVar(&v.keepSender, "keep-sender", false, "leave the client's envelope sender, also with bounces.host (=false: use a return path of ours)")
 	cmd.MarkFlagsMutuallyExclusive("mx", "smarthost")
 	return v
 }
@@ -151,6 +152,7 @@ func (v *streamFlags) apply(s *store.Stream, abs func(string) string) error {
 	set(f.Changed("refuse-submissions"), &s.IntakePaused, v.intakePaused)
 	set(f.Changed("refuse-bare-lf"), &s.RefuseBareLF, v.refuseBareLF)
 	set(f.Changed("require-dkim"), &s.RequireDKIM, v.requireDKIM)
+	set(f.Changed("keep-sender"), &s.KeepSender, v.keepSender)
 	if f.Changed("redirect-to") {
 		address, err := message.ParsePath(v.redirect, true)
 		if err != nil {

@@ -54,7 +54,8 @@ import (
 //	                            submit; the last reply must begin with WANT; a message ID in it goes to $ID
 //	open USER PASSWORD          log in and keep the connection
 //	say LINE WANT               on that connection; \n in the line is CRLF
-//	return-path RECIPIENT       the reverse-path that the receiving host got for the recipient goes to $RETURN
+//	return-path RECIPIENT [WANT]
+//	                            the reverse-path that the receiving host got for the recipient goes to $RETURN
 //	bounce-to TO WANT [FILE]    send the file from the null reverse-path to $BOUNCES; the last reply must begin with WANT
 //	load                        submit from 8 connections until kill9
 //	wait-acknowledged           wait until the host has taken all that load got a 250 for
@@ -384,6 +385,9 @@ func (s *stage) returnPath(ts *testscript.TestScript, args []string) {
 		for _, l := range s.mx.received() {
 			if len(l.to) == 1 && l.to[0] == args[0] {
 				ts.Setenv("RETURN", l.from)
+				if len(args) > 1 && l.from != args[1] {
+					ts.Fatalf("return path %s, want %s", l.from, args[1])
+				}
 				return true
 			}
 		}
