@@ -115,10 +115,27 @@ func (d *Desk) CheckRecipient(_ auth.Principal, to message.Address) error {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("looking up message %s: %w", t.id, err)
 	}
-	if _, _, ok := numbered(r, t.number); err != nil || !ok {
+	delivery, index, ok := numbered(r, t.number)
+	switch {
+	case err != nil || !ok:
 		return noMailbox(errors.New("message is not known any more"))
+	case comeBack(r, delivery.Recipients[index].Address) >= maxReturns:
+		return noMailbox(errors.New("too much has come back for this recipient"))
 	}
 	return nil
+}
+
+// maxReturns is how much is taken for one recipient of a message. Who was sent a tag could else fill the disk with it.
+const maxReturns = 20
+
+func comeBack(r store.Record, address string) int {
+	n := 0
+	for _, e := range r.Events {
+		if e.Recipient == address && !e.Notice.IsZero() && e.Kind != store.EventNotice {
+			n++
+		}
+	}
+	return n
 }
 
 func (d *Desk) target(to message.Address) (target, error) {

@@ -130,6 +130,16 @@ func TestListenerTable(t *testing.T) {
 			w.wantState(id, 0, store.Bounced)
 			w.wantState(id, 1, store.Sent)
 		}},
+		{"B10", "a tag that is used as a mailbox", nil, func(w *world) {
+			id := w.sent(nil)
+			for range 20 {
+				w.deliver("a@example.org", w.tags.Mint(host, id, 0), "Subject: x\n\nx\n", "250 ")
+			}
+			s := w.dial()
+			s.want("MAIL FROM:<a@example.org>", "250 ")
+			s.want("RCPT TO:<"+w.tags.Mint(host, id, 0)+">", "550 5.1.1 no such address here")
+			s.want("RCPT TO:<"+w.tags.Mint(host, id, 1)+">", "250 ")
+		}},
 		{"B10", "flood", func(_ *returns.Options, o *smtpd.Options) { o.MaxConnsPerNet = 1 }, func(w *world) {
 			first := w.dial()
 			second := first.another()
