@@ -159,6 +159,10 @@ const (
 	EventDelayed   EventKind = "delayed"    // a host further on still tries
 	EventAutoReply EventKind = "auto-reply" // a program answered
 	EventReturned  EventKind = "returned"   // anything else, without effect
+
+	// EventSuppressed: at acceptance the recipient was on the stream's list and
+	// was never tried.
+	EventSuppressed EventKind = "suppressed"
 )
 
 // Event is one entry of a message's timeline.

@@ -17,7 +17,8 @@ type Intake interface {
 type Draft interface {
 	io.Writer
 	// Commit makes the message and its deliveries durable, with an accepted
-	// event, and only then returns nil. The engine sets Message.Size and
+	// event, and a suppressed event for each recipient in that state with its
+	// Last.Text as the detail, and only then returns nil. The engine sets Message.Size and
 	// Message.BodyHash of what was written. ErrExists when the ID is known.
 	// After Commit returned, whatever it returned, the draft is spent.
 	Commit(ctx context.Context, m Message, deliveries []Delivery) error
@@ -187,6 +188,7 @@ type Store interface {
 	Returns
 	Operation
 	History
+	Suppressions
 	// Close ends the engine. Calls under way end with their result or ErrClosed.
 	Close() error
 }

@@ -116,7 +116,7 @@ func checkStore(ctx context.Context, a *admin, full bool) error {
 		findings = append(findings, finding{"store", false, fmt.Sprintf("and %d more", report.More)})
 	}
 	if report.OK() {
-		findings = append(findings, found("store", nil, fmt.Sprintf("%d messages, %d deliveries unfinished, %d bodies read", report.Messages, report.Unfinished, report.Bodies)))
+		findings = append(findings, found("store", nil, fmt.Sprintf("%d messages, %d deliveries unfinished, %d bodies read, %d addresses suppressed", report.Messages, report.Unfinished, report.Bodies, report.Suppressions)))
 	}
 	return printFindings(a, findings)
 }
@@ -192,7 +192,7 @@ func (a *app) rebuild(cmd *cobra.Command) error {
 }
 
 func sayRebuilt(a *admin, r local.Rebuilt) error {
-	a.say("Rebuilt the view: %d messages, %d deliveries unfinished, %d directory records.", r.Messages, r.Unfinished, r.Records)
+	a.say("Rebuilt the view: %d messages, %d deliveries unfinished, %d directory records, %d suppressions.", r.Messages, r.Unfinished, r.Records, r.Suppressions)
 	if r.Old != "" {
 		a.say("The old file is kept as %s.", r.Old)
 	}

@@ -19,11 +19,12 @@ const maxProblems = 100
 
 // Report is what Check found.
 type Report struct {
-	Messages   int      `json:"messages"`
-	Unfinished int      `json:"unfinished"` // deliveries
-	Bodies     int      `json:"bodies"`     // read and compared with their hash
-	Problems   []string `json:"problems"`   // for people; at most 100
-	More       int      `json:"more"`       // problems beyond those
+	Messages     int      `json:"messages"`
+	Unfinished   int      `json:"unfinished"`   // deliveries
+	Bodies       int      `json:"bodies"`       // read and compared with their hash
+	Suppressions int      `json:"suppressions"` // addresses on lists
+	Problems     []string `json:"problems"`     // for people; at most 100
+	More         int      `json:"more"`         // problems beyond those
 }
 
 // OK tells whether nothing is wrong.
@@ -169,6 +170,9 @@ type recount struct {
 func (c *recount) run(ctx context.Context, tx *bbolt.Tx) error {
 	if _, err := readSnapshot(tx); err != nil {
 		c.r.problem("%v", err)
+	}
+	if err := checkSuppressions(tx, c.r); err != nil {
+		return err
 	}
 	c.message, c.time, c.stream = tx.Bucket(bucketMessage), tx.Bucket(bucketTime), tx.Bucket(bucketStream)
 	c.queue, c.heldBucket = tx.Bucket(bucketQueue), tx.Bucket(bucketHeld)

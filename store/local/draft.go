@@ -202,8 +202,19 @@ func checkNew(m *store.Message, deliveries []store.Delivery) error {
 	return nil
 }
 
-// newState is a message as it enters the queue: nothing claimed, and an event
-// that tells of its acceptance.
+// logSuppressed adds the events of recipients that are not written to.
+func (s *state) logSuppressed() {
+	for i := range s.parts {
+		for _, r := range s.parts[i].Recipients {
+			if r.State == store.Suppressed {
+				s.log(store.Event{At: s.msg.Accepted, Kind: store.EventSuppressed, Part: i, Recipient: r.Address, Detail: r.Last.Text})
+			}
+		}
+	}
+}
+
+// newState is a message as it enters the queue: nothing claimed, and events
+// that tell of its acceptance and of who does not get it.
 func newState(m store.Message, deliveries []store.Delivery, staged []extent) *state {
 	s := &state{msg: m, body: staged, events: []store.Event{{At: m.Accepted, Kind: store.EventAccepted, Detail: m.Protocol}}}
 	for _, d := range deliveries {
@@ -217,5 +228,6 @@ func newState(m store.Message, deliveries []store.Delivery, staged []extent) *st
 		s.parts = append(s.parts, leased{Delivery: d})
 	}
 	s.adopt()
+	s.logSuppressed()
 	return s
 }

@@ -33,11 +33,12 @@ const (
 //	queue      stamp 24, part 2                     ticket of an unfinished delivery (codec_ticket.go)
 //	held       stamp 24, part 2                     nothing; also in queue
 //	segment    journal segment 8                    messages 8, bytes 8 still needed of it
+//	suppression  server 8, stream, 0x00, address    version, CRC-32C of the JSON 4, JSON of its changes
 //
 // A stamp is the time of acceptance in nanoseconds since 1970 with the sign bit
 // inverted, 8, and the message's ID, 16: time order, made unique.
 //
-// directory is the only bucket that the journal cannot bring back.
+// directory and suppression are the only buckets that the journal cannot bring back.
 var (
 	bucketMeta      = []byte("meta")
 	bucketDirectory = []byte("directory")
@@ -47,6 +48,8 @@ var (
 	bucketQueue     = []byte("queue")
 	bucketHeld      = []byte("held")
 	bucketSegment   = []byte("segment")
+
+	bucketSuppression = []byte("suppression")
 
 	keySchema   = []byte("schema")
 	keyPosition = []byte("position")

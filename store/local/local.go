@@ -42,6 +42,7 @@ type Store struct {
 	jour  journalFile
 	over  *overlay
 	keys  *keyLocks
+	lists suppressions
 	space space
 	// epoch tells the leases of this process from those of earlier ones, which
 	// are void. It is random: should two be equal, an old lease is waited for.
@@ -115,6 +116,7 @@ func assemble(dir string, opts Options, db *viewDB) (*Store, error) {
 		root: dir, opts: opts, log: opts.Log, db: db, dir: directory, jour: j,
 		over:  newOverlay(opts, j.End),
 		keys:  newKeyLocks(),
+		lists: suppressions{db: db},
 		space: space{dir: dir, minFree: opts.MinFree, measure: opts.space},
 		epoch: uint64(rand.Uint32()) + 1,
 		stop:  make(chan struct{}), closing: make(chan struct{}),

@@ -22,6 +22,9 @@ type Rebuilt struct {
 	Unfinished int `json:"unfinished"` // deliveries
 	// Records is the number of directory records kept.
 	Records int `json:"records"`
+	// Suppressions is the number of addresses whose entries on lists were kept,
+	// those that were taken off them included.
+	Suppressions int `json:"suppressions"`
 	// Lost says what is not there any more: directory records that could not be
 	// read, damaged parts of the journal. Empty when nothing was lost.
 	Lost []string `json:"lost"`
@@ -61,6 +64,9 @@ func (r *Rebuilt) run(ctx context.Context, dir string, opts Options) error {
 		}
 		return nil
 	})
+	if err == nil {
+		err = r.suppressions(path, fresh, opts)
+	}
 	if err == nil {
 		err = r.mail(ctx, dir, fresh, opts)
 	}
@@ -126,6 +132,34 @@ func (r *Rebuilt) keepGood(records map[string][]byte) {
 		}
 	}
 	r.Records = len(records)
+}
+
+// suppressions takes over the lists as far as the old file can be read.
+func (r *Rebuilt) suppressions(path, fresh string, opts Options) error {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		r.Lost = append(r.Lost, "the suppressions: import them from an export, or restore "+dbName+" from a backup, before anything is sent")
+		return nil
+	}
+	from, err := openBolt(path, bbolt.Options{ReadOnly: true, Timeout: opts.LockTimeout})
+	if err != nil {
+		r.Lost = append(r.Lost, fmt.Sprintf("the suppressions: %v", err))
+		return nil
+	}
+	to, err := openDB(fresh, opts)
+	if err != nil {
+		return errors.Join(err, from.Close())
+	}
+	bad := 0
+	r.Suppressions, bad, err = copySuppressions(from, to)
+	_ = guarded("closing "+dbName, from.Close)
+	if bad > 0 {
+		r.Lost = append(r.Lost, fmt.Sprintf("%d suppressions that cannot be made sense of", bad))
+	}
+	if err != nil && to.healthy() == nil && errors.Is(err, store.ErrDamaged) {
+		r.Lost = append(r.Lost, fmt.Sprintf("the suppressions, beyond %d that could be read: %v", r.Suppressions, err))
+		err = nil
+	}
+	return errors.Join(err, to.close())
 }
 
 // mail applies the whole journal to the fresh file.

@@ -12,7 +12,8 @@ import (
 // migrations bring the bbolt file from version i to i+1. The list is only ever
 // appended to. All that are missing run in one transaction.
 var migrations = [...]func(*bbolt.Tx) error{
-	createBuckets, // 0 → 1
+	createBuckets,     // 0 → 1
+	createSuppression, // 1 → 2
 }
 
 // ErrTooNew means that a newer version of mailchute wrote the directory.
@@ -26,6 +27,13 @@ func createBuckets(tx *bbolt.Tx) error {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return fmt.Errorf("creating bucket %s: %w", name, err)
 		}
+	}
+	return nil
+}
+
+func createSuppression(tx *bbolt.Tx) error {
+	if _, err := tx.CreateBucketIfNotExists(bucketSuppression); err != nil {
+		return fmt.Errorf("creating bucket %s: %w", bucketSuppression, err)
 	}
 	return nil
 }

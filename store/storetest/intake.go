@@ -16,6 +16,7 @@ var intakeTests = []test{
 	{"BodyIsByteForByte", intakeBodies},
 	{"FiftyMegabytesInBoundedMemory", intakeLarge},
 	{"KnownIDExists", intakeExists},
+	{"SuppressedRecipientsAreNeverTried", intakeSuppressed},
 	{"DiscardLeavesNothing", intakeDiscard},
 	{"CommitSpendsTheDraft", intakeSpent},
 	{"EndedContextAcceptsNothing", intakeContext},

@@ -37,6 +37,7 @@ func Run(t *testing.T, open Open) {
 		{"Returns", returnsTests},
 		{"Operation", operationTests},
 		{"History", historyTests},
+		{"Suppressions", suppressionTests},
 		{"Crash", crashTests},
 		{"Concurrent", concurrentTests},
 	} {
