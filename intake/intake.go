@@ -57,6 +57,7 @@ type Options struct {
 	MaxLine      int                  // octets of a text line; 998
 	Expire       time.Duration        // how long delivery is tried; 5 days
 	PrivateTrace bool                 // leave the client's name and address out of Received
+	Suppressions Suppressions         // the lists of the streams; nil: none
 	Now          func() time.Time     // time.Now
 }
 

@@ -26,7 +26,8 @@ type submission struct {
 	stream   store.Stream
 	header   *message.Header
 	controls message.Controls
-	dkim     *dkim.BodyHasher // nil where nobody signs for the author
+	dkim     *dkim.BodyHasher             // nil where nobody signs for the author
+	off      map[string]store.Suppression // recipients that the stream does not write to
 }
 
 func (s *submission) run(ctx context.Context) error {
@@ -38,6 +39,9 @@ func (s *submission) run(ctx context.Context) error {
 	}
 	s.header = header
 	if err := s.check(); err != nil {
+		return err
+	}
+	if s.off, err = s.suppressed(ctx); err != nil {
 		return err
 	}
 	if err := s.rewrite(); err != nil {
@@ -143,6 +147,9 @@ func (s *submission) commit(ctx context.Context, body io.Reader) error {
 	}
 	deliveries, err := plan(s.id, s.envelope.Recipients, s.server, s.stream, s.now, s.opts.Expire)
 	if err != nil {
+		return err
+	}
+	if err := leaveOut(deliveries, s.off, s.now); err != nil {
 		return err
 	}
 	return draft.Commit(ctx, s.record(), deliveries)
