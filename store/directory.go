@@ -143,9 +143,12 @@ type Stream struct {
 	RefuseBareLF bool `json:"refuse_bare_lf,omitempty"`
 	// RequireDKIM makes mail wait that has no DKIM signature, instead of
 	// sending it without. Notices that we wrote ourselves are exempt.
-	RequireDKIM bool      `json:"require_dkim,omitempty"`
-	Created     time.Time `json:"created"`
-	Archived    time.Time `json:"archived,omitzero"`
+	RequireDKIM bool `json:"require_dkim,omitempty"`
+	// IgnoreBounces keeps hard bounces from putting addresses on the stream's
+	// suppression list.
+	IgnoreBounces bool      `json:"ignore_bounces,omitempty"`
+	Created       time.Time `json:"created"`
+	Archived      time.Time `json:"archived,omitzero"`
 }
 
 // Outbound tells whether the stream is of a kind that sends.

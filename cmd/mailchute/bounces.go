@@ -20,6 +20,7 @@ func (s *server) openBounces() error {
 	desk, err := returns.NewDesk(s.files.store, returns.Options{
 		Host: c.Host, Hostname: hostname(s.cfg), Tags: s.tags(), Log: s.log.With("part", "returns"),
 		Postmaster: c.Postmaster, PostmasterStream: c.postmasterStream, NoticeLifetime: s.cfg.Delivery.Expire,
+		Suppressor: suppressor{directory: s.files.store, lists: s.files.store},
 	})
 	if err != nil {
 		return &exitError{exitConfig, fmt.Errorf("bounces: %w", err)}

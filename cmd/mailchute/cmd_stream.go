@@ -115,7 +115,7 @@ func streamState(s store.Stream) string {
 // streamFlags are what create and set have in common.
 type streamFlags struct {
 	name, description, mode, redirect, smarthost, tls, username, passwordFile string
-	mx, intakePaused, refuseBareLF, requireDKIM, keepSender                   bool
+	mx, intakePaused, refuseBareLF, requireDKIM, keepSender, suppressBounces  bool
 	weight                                                                    int
 	cmd                                                                       *cobra.Command
 }
@@ -137,6 +137,7 @@ func addStreamFlags(cmd *cobra.Command) *streamFlags {
 	f.BoolVar(&v.refuseBareLF, "refuse-bare-lf", false, "refuse messages with bare LF instead of repairing them (=false: repair)")
 	f.BoolVar(&v.requireDKIM, "require-dkim", false, "let mail wait that cannot be signed (=false: send it unsigned)")
 	f.BoolVar(&v.keepSender, "keep-sender", false, "leave the client's envelope sender, also with bounces.host (=false: use a return path of ours)")
+	f.BoolVar(&v.suppressBounces, "suppress-bounces", true, "suppress addresses that bounced hard (=false: keep writing to them)")
 	cmd.MarkFlagsMutuallyExclusive("mx", "smarthost")
 	return v
 }
@@ -153,6 +154,7 @@ func (v *streamFlags) apply(s *store.Stream, abs func(string) string) error {
 	set(f.Changed("refuse-bare-lf"), &s.RefuseBareLF, v.refuseBareLF)
 	set(f.Changed("require-dkim"), &s.RequireDKIM, v.requireDKIM)
 	set(f.Changed("keep-sender"), &s.KeepSender, v.keepSender)
+	set(f.Changed("suppress-bounces"), &s.IgnoreBounces, !v.suppressBounces)
 	if f.Changed("redirect-to") {
 		address, err := message.ParsePath(v.redirect, true)
 		if err != nil {
@@ -270,6 +272,9 @@ func showStream(ctx context.Context, a *admin, s store.Stream) error {
 		t.row("Weight", weight(s))
 		t.row("DKIM required", s.RequireDKIM)
 		t.row("State", streamState(s))
+		if s.Outbound() {
+			t.row("Suppresses hard bounces", !s.IgnoreBounces)
+		}
 		t.row("Created", s.Created)
 		if err := t.flush(); err != nil || !s.Outbound() {
 			return err

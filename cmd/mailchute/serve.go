@@ -101,7 +101,7 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 		return nil, err
 	}
 	s.verifier = auth.NewVerifier(db, keyring, verifierOptions(cfg))
-	in := intake.New(db, db, intakeOptions(cfg))
+	in := intake.New(db, db, intakeOptions(cfg, db))
 	if err := s.openListeners(in); err != nil {
 		return nil, err
 	}
@@ -120,6 +120,7 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 		return nil, err
 	}
 	out.ReturnPath = s.returnPath()
+	out.Suppressor = suppressor{directory: db, lists: db}
 	if s.relay, err = relay.New(db, db, out); err != nil {
 		return nil, &exitError{exitConfig, fmt.Errorf("delivery: %w", err)}
 	}
