@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"net"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -62,5 +64,49 @@ func TestBounce_ComesBackThroughARealClient(t *testing.T) {
 	}
 	if !until(10*time.Second, func() bool { return len(rcv.about("Undelivered mail returned to sender")) == 1 }) {
 		t.Error("the sender was not told")
+	}
+}
+
+// TestBounce_OfPostfix: Postfix takes a message for two recipients, finds later that it cannot deliver one of them, and its
+// notice comes back to that recipient's return path.
+func TestBounce_OfPostfix(t *testing.T) {
+	listener := freePort(t)
+	_, port, err := net.SplitHostPort(listener)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := net.JoinHostPort(postfixHost, commonPort(t, postfixHost))
+	p := newPostfix(t, postfixConfig{name: "smarthost.example", listeners: address + " inet n - n - - smtpd\n", settings: `
+smtpd_relay_restrictions = check_client_access static:OK, reject
+smtpd_reject_unlisted_recipient = no
+virtual_mailbox_domains = postfix.example
+virtual_mailbox_maps = static:buyer/
+transport_maps = inline:{ { bounces.example.com = smtp:[127.0.0.1]:` + port + ` } }
+default_transport = error:5.1.1 nobody lives there
+`})
+	r := startRelay(t, "bounces:\n  host: bounces.example.com\n  listeners: [{address: \""+listener+"\", tls: starttls}]\n")
+	r.run("stream", "set", "outbound", "--mode", "live", "--smarthost", address, "--tls", "none")
+	w := &world{t: t, relay: r, postfix: p, exim: &exim{log: &shadow{}}}
+	id := w.send(letter("half-of-it"), "<shop@postfix.example>", "<buyer@postfix.example>", "<gone@elsewhere.example>")
+	mail := awaitMail(t, filepath.Join(p.mail, "buyer"), "Subject: half-of-it\n", w.trail(id))
+	if !regexp.MustCompile(`(?m)^Return-Path: <b[0-9a-z]{46}@bounces\.example\.com>$`).MatchString(mail) {
+		t.Errorf("delivered with another return path:\n%s", mail)
+	}
+	if !until(20*time.Second, func() bool { return w.states(id)["gone@elsewhere.example"] == "bounced" }) {
+		t.Fatalf("the notice of Postfix did not come back:\n%s", w.trail(id)())
+	}
+	if got := w.states(id)["buyer@postfix.example"]; got != "sent" {
+		t.Errorf("the other recipient is %s", got)
+	}
+	shown := string(r.run("bounce", "show", id))
+	for _, want := range []string{"gone@elsewhere.example", "HardBounce (1)", "came back", "nobody lives there", "as rfc3464 from smarthost.example"} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("bounce show lacks %q:\n%s", want, shown)
+		}
+	}
+	// The sender is told by us, and nothing of it goes round in circles.
+	notice := awaitMail(t, filepath.Join(p.mail, "buyer"), "Undelivered mail returned to sender", w.trail(id))
+	if !strings.Contains(notice, "Return-Path: <>\n") || !strings.Contains(notice, "Final-Recipient: rfc822; gone@elsewhere.example") {
+		t.Errorf("notice:\n%s", notice)
 	}
 }
