@@ -1,8 +1,6 @@
 package domains
 
 import (
-	"strings"
-
 	"github.com/mailchute/mailchute/message/dkim"
 	"github.com/mailchute/mailchute/store"
 )
@@ -38,8 +36,8 @@ func (r Record) Zone() string {
 
 // RecordOptions is what the records of a domain depend on beside its keys.
 type RecordOptions struct {
-	Hostname   string // the host that sends
-	ReturnPath string // the host that takes bounces; "" means the client's own reverse-path is used
+	Hostname   string // the host that sends and takes bounces
+	ReturnPath string // the domain of our own reverse-paths; "" means that the client's are used
 }
 
 // Records returns what to publish for a domain: the records of its keys, then
@@ -51,21 +49,26 @@ func Records(d store.Domain, o RecordOptions) []Record {
 			out = append(out, Record{Purpose: PurposeDKIM, Name: k.RecordName(d.Name), Type: "TXT", Value: k.Record, Needed: true, State: k.State()})
 		}
 	}
-	if o.ReturnPath != "" {
-		out = append(out, Record{
-			Purpose: PurposeReturnPath, Name: returnPathLabel + "." + d.Name, Type: "CNAME", Value: strings.TrimSuffix(o.ReturnPath, "."),
-			Advice: "bounces come back under a name of the domain, so that SPF is aligned",
-		})
-	}
-	out = append(out, Record{
-		Purpose: PurposeSPF, Name: d.Name, Type: "TXT", Value: "v=spf1 a:" + o.Hostname + " ~all",
-		Advice: "a domain has one SPF record: where there is one, add a:" + o.Hostname + " to it; a subdomain used in MAIL FROM needs its own, and an MX record for bounces",
-	})
+	out = append(out, returnPath(d.Name, o)...)
 	return append(out, Record{
 		Purpose: PurposeDMARC, Name: "_dmarc." + d.Name, Type: "TXT", Value: "v=DMARC1; p=none; rua=mailto:postmaster@" + d.Name,
 		Advice: "large receivers ask for one; p=none only reports",
 	})
 }
 
-// returnPathLabel is the name below a domain that Records suggests for bounces.
-const returnPathLabel = "bounce"
+// returnPath advises on the host of the reverse-path, whose SPF record receivers
+// look at: our own, or that of the domain which clients name in MAIL FROM.
+func returnPath(domain string, o RecordOptions) []Record {
+	spf := Record{Purpose: PurposeSPF, Name: domain, Type: "TXT", Value: "v=spf1 a:" + o.Hostname + " ~all"}
+	if o.ReturnPath == "" {
+		spf.Advice = "a domain has one SPF record: where there is one, add a:" + o.Hostname +
+			" to it; a subdomain used in MAIL FROM needs its own, and an MX record for bounces"
+		return []Record{spf}
+	}
+	spf.Name, spf.Value = o.ReturnPath, "v=spf1 a:"+o.Hostname+" -all"
+	spf.Advice = "the reverse-path of all mail is at this host, so its SPF record counts; once for all domains"
+	return []Record{{
+		Purpose: PurposeReturnPath, Name: o.ReturnPath, Type: "MX", Value: "10 " + o.Hostname,
+		Advice: "bounces come back to this host; once for all domains",
+	}, spf}
+}

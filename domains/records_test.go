@@ -18,7 +18,7 @@ func TestRecords_AreAZoneFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Keys[0].Retired = w.now
-	records := domains.Records(d, domains.RecordOptions{Hostname: "mail.example.net", ReturnPath: "bounce.example.net."})
+	records := domains.Records(d, domains.RecordOptions{Hostname: "mail.example.net", ReturnPath: "bounce.example.net"})
 	needed := 0
 	for _, r := range records {
 		rr, err := dns.NewRR(r.Zone())
@@ -34,8 +34,8 @@ func TestRecords_AreAZoneFile(t *testing.T) {
 			if got := strings.Join(rr.Txt, ""); got != r.Value {
 				t.Errorf("%s: value %q, want %q", r.Name, got, r.Value)
 			}
-		case *dns.CNAME:
-			if r.Name != "bounce.shop.example.com" || rr.Target != "bounce.example.net." {
+		case *dns.MX:
+			if r.Name != "bounce.example.net" || rr.Mx != "mail.example.net." || rr.Preference != 10 {
 				t.Errorf("return path %s", rr)
 			}
 		}

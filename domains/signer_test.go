@@ -199,6 +199,7 @@ func TestSign_StaysTheSameOverARotation(t *testing.T) {
 func TestSign_ForgetsKeysThatAreGone(t *testing.T) {
 	w := newWorld(t)
 	d := w.live("example.com")
+	w.live("example.net")
 	s := w.signer(domains.SignerOptions{})
 	m := newStored(letterFrom("a@example.com"), epoch)
 	if fields, _, err := s.Sign(t.Context(), m.Message, m.open); err != nil || fields == nil {
@@ -209,6 +210,16 @@ func TestSign_ForgetsKeysThatAreGone(t *testing.T) {
 	}
 	if fields, names, err := s.Sign(t.Context(), m.Message, m.open); fields != nil || names != nil || err != nil {
 		t.Errorf("signed with %v of a deleted domain, %v", names, err)
+	}
+}
+
+// An account without keys does not have its mail read twice.
+func TestSign_WithoutKeysReadsNothing(t *testing.T) {
+	w := newWorld(t)
+	m := newStored(letterFrom("a@example.com"), epoch)
+	fields, names, err := w.signer(domains.SignerOptions{}).Sign(t.Context(), m.Message, m.open)
+	if fields != nil || names != nil || err != nil || m.opens.Load() != 0 {
+		t.Errorf("signed by %v, %v, read %d times", names, err, m.opens.Load())
 	}
 }
 
