@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"time"
 
 	"github.com/mailchute/mailchute/message"
@@ -20,10 +21,12 @@ type network struct {
 	pool *pool
 
 	unreached unreached
+	routes    routeBook
 }
 
 func newNetwork(opts Options) *network {
 	n := &network{opts: opts, dns: opts.DANE, pool: newPool(opts.Pool), unreached: unreached{since: map[string]time.Time{}}}
+	n.routes.health = map[string]*routeHealth{}
 	if n.dns == nil {
 		n.dns = plainDNS{opts.Resolver}
 	}
@@ -52,8 +55,18 @@ type errand struct {
 // Send implements Transport.
 func (n *network) Send(ctx context.Context, job Job) []Result {
 	results := make(map[int]Result, len(job.Recipients))
-	for _, e := range n.errands(job, results) {
-		n.deliver(ctx, e)
+	routes, before := n.routes.order(job, n.opts.Rand, n.opts.Now()), ""
+	for i, r := range routes {
+		job.Route = r
+		n.along(ctx, job, results, before)
+		if i == len(routes)-1 || ctx.Err() != nil {
+			break
+		}
+		failed, any := retract(results)
+		if !any {
+			break
+		}
+		before = leftRoute(routeKey(r), failed)
 	}
 	out := make([]Result, len(job.Recipients))
 	for i := range out {
@@ -66,6 +79,23 @@ func (n *network) Send(ctx context.Context, job Job) []Result {
 	return out
 }
 
+// along tries one route for the recipients that have no result.
+func (n *network) along(ctx context.Context, job Job, results map[int]Result, before string) {
+	earlier := maps.Clone(results)
+	settled := false
+	defer func() {
+		if !settled {
+			n.routes.used(job.Route, false, true, n.opts.Now()) // a panic says nothing about the route
+		}
+	}()
+	for _, e := range n.errands(job, results) {
+		n.deliver(ctx, e)
+	}
+	ok, bad := stamp(results, earlier, routeKey(job.Route), before)
+	n.routes.used(job.Route, ok, ctx.Err() != nil || !ok && !bad, n.opts.Now())
+	settled = true
+}
+
 // errands groups the recipients by where they go. A smarthost takes all of them; over MX a delivery normally has one domain,
 // and several after its stream was switched from a smarthost to direct delivery.
 func (n *network) errands(job Job, results map[int]Result) []*errand {
@@ -75,7 +105,9 @@ func (n *network) errands(job Job, results map[int]Result) []*errand {
 		if from, err = parseAddress(job.Message.From); err != nil {
 			f := own(phaseMail, 553, detailSender, n.opts.Now(), "sender address cannot be sent: %v", err)
 			for i := range job.Recipients {
-				results[i] = f.result("")
+				if _, done := results[i]; !done {
+					results[i] = f.result("")
+				}
 			}
 			return nil
 		}
@@ -83,6 +115,9 @@ func (n *network) errands(job Job, results map[int]Result) []*errand {
 	var list []*errand
 	byDomain := map[string]*errand{}
 	for i, r := range job.Recipients {
+		if _, done := results[i]; done {
+			continue
+		}
 		address, domain, f := n.forwardPath(job.Route, r.Address)
 		if f != nil {
 			results[i] = f.result("")

@@ -159,6 +159,7 @@ type decider struct {
 	waiting  []int // recipients that stay queued
 	wait     time.Duration
 	why      string    // of the longest wait
+	route    string    // of the recipient being settled
 	tls      store.TLS // of the recipient being settled
 	stopped  bool      // some were interrupted, none failed
 }
@@ -220,7 +221,7 @@ func mergeWaits(events []store.Event) []store.Event {
 func (n *decider) settle(index int, r Result) {
 	rcpt := &n.delivery.Recipients[index]
 	reply := r.Reply
-	n.tls = r.TLS
+	n.tls, n.route = r.TLS, r.Route
 	if reply.At.IsZero() {
 		reply.At = n.attempt.Now
 	}
@@ -261,7 +262,7 @@ func (n *decider) putOff(index int, v Verdict, reply store.Reply, detail string)
 		n.event(store.EventDeferred, index, reply, joinDetail(errInterrupted.Error(), detail))
 		return
 	case Uncertain:
-		n.delivery.Uncertain = true
+		n.delivery.Uncertain, n.delivery.Route = true, n.route
 		n.atLeast(n.policy.UncertainWait, "the answer to the final dot was lost: waiting longer lowers the risk of a duplicate")
 		n.event(store.EventUncertain, index, reply, joinDetail("the answer to the final dot was lost; it may have been delivered", detail))
 	case Damaged:

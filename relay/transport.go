@@ -19,8 +19,12 @@ type Transport interface {
 
 // Job is one message on its way to one destination.
 type Job struct {
-	Message    store.Message
-	Route      store.Route
+	Message store.Message
+	Route   store.Route
+	// Alternates are tried, in turn with Route by weight or after it, for recipients whose mail an earlier route could
+	// not take. Pinned is the Result.Route of the only one that may be used; "" means any.
+	Alternates []store.Route
+	Pinned     string
 	Recipients []Rcpt
 	// Open opens the octets of the message. It is called once per transaction.
 	Open func(ctx context.Context) (io.ReadCloser, error)
@@ -49,6 +53,8 @@ type Result struct {
 	Relayed bool
 	// TLS is what secured the connection; zero where there was none.
 	TLS store.TLS
+	// Route names the route taken, for Job.Pinned.
+	Route string
 	// Detail describes the connection for people: address, TLS achieved, how often it had been used.
 	Detail string
 	// SignedBy are the names of the DKIM records that verify what was sent.

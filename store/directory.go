@@ -78,6 +78,9 @@ type Route struct {
 	TLS          TLSMode `json:"tls,omitempty"`      // at least this; empty means TLSOpportunistic for MX, TLSStartTLS for a smarthost
 	Username     string  `json:"username,omitempty"` // empty means no AUTH
 	PasswordFile string  `json:"password_file,omitempty"`
+	// Weight is the route's share among those of its stream that have one, 1 to
+	// 100; 0 means that it is tried after them, in the order of the list.
+	Weight int `json:"weight,omitempty"`
 }
 
 // Smarthost tells whether the route names a host of its own.
@@ -126,6 +129,8 @@ type Stream struct {
 	Mode        StreamMode `json:"mode"`
 	RedirectTo  string     `json:"redirect_to,omitempty"`
 	Route       Route      `json:"route"`
+	// Alternates are further routes, for what Route cannot take.
+	Alternates []Route `json:"alternates,omitempty"`
 	// Weight is the stream's share in the round robin between streams, 1 to 100;
 	// 0 means 10.
 	Weight int `json:"weight,omitempty"`
@@ -150,6 +155,9 @@ type Stream struct {
 	Created       time.Time `json:"created"`
 	Archived      time.Time `json:"archived,omitzero"`
 }
+
+// Routes returns all routes, the first being Route.
+func (s Stream) Routes() []Route { return append([]Route{s.Route}, s.Alternates...) }
 
 // Outbound tells whether the stream is of a kind that sends.
 func (s Stream) Outbound() bool { return s.Kind == Transactional || s.Kind == Broadcast }

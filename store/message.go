@@ -118,6 +118,9 @@ type Delivery struct {
 	// Uncertain is set while the newest attempt may have been accepted by a
 	// remote whose answer was lost (RFC 5321 6.1).
 	Uncertain bool `json:"uncertain,omitempty"`
+	// Route is the route of the first attempt that was Uncertain, which all
+	// later attempts take; "" where any may be taken.
+	Route string `json:"route,omitempty"`
 	// DueWhy says for people why Due is when it is; "" where nothing was tried.
 	DueWhy string `json:"due_why,omitempty"`
 	// Conversation is that of the newest attempt, where it left a recipient

@@ -76,12 +76,32 @@ func checkOutbound(v Stream) error {
 	default:
 		return invalid("stream mode", "%q is none of live, capture, redirect", v.Mode)
 	}
-	return checkRoute(v.Route)
+	return checkRoutes(v)
+}
+
+func checkRoutes(v Stream) error {
+	routes := v.Routes()
+	if len(routes) > MaxRoutes {
+		return fmt.Errorf("a stream has at most %d routes: %w", MaxRoutes, ErrLimit)
+	}
+	for i, r := range routes {
+		if err := checkRoute(r); err != nil {
+			return err
+		}
+		same := func(o Route) bool { return o.Host == r.Host && o.Port == r.Port && o.Username == r.Username }
+		if slices.ContainsFunc(routes[:i], same) {
+			return fmt.Errorf("route %d is another one's: %w", i+1, ErrExists)
+		}
+	}
+	return nil
 }
 
 func checkRoute(r Route) error {
 	if !slices.Contains([]TLSMode{"", TLSOpportunistic, TLSRequired, TLSVerified, TLSStartTLS, TLSImplicit, TLSNone}, r.TLS) {
 		return invalid("route tls", "%q is none of opportunistic, required, verified, starttls, implicit, none", r.TLS)
+	}
+	if r.Weight < 0 || r.Weight > 100 {
+		return invalid("route weight", "%d is not within 1 to 100", r.Weight)
 	}
 	if !r.Smarthost() {
 		if r.Port != 0 || r.Username != "" || r.PasswordFile != "" || r.TLS == TLSImplicit {

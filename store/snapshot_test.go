@@ -60,6 +60,10 @@ func stream(edit func(*store.Stream)) store.Change {
 
 func route(r store.Route) store.Change { return stream(func(s *store.Stream) { s.Route = r }) }
 
+func routes(r ...store.Route) store.Change {
+	return stream(func(s *store.Stream) { s.Route, s.Alternates = r[0], r[1:] })
+}
+
 func smtpToken(edit func(*store.SMTPToken)) store.Change {
 	v := store.SMTPToken{ID: 20, Server: 1, Stream: "outbound", AccessKey: "new"}
 	edit(&v)
@@ -114,6 +118,11 @@ func TestWith_Rules(t *testing.T) {
 		{"password over TLS to anybody", route(store.Route{Host: "relay", Port: 25, TLS: store.TLSRequired, Username: "u", PasswordFile: "f"}), store.ErrInvalid},
 		{"verified MX", route(store.Route{TLS: store.TLSVerified}), nil},
 		{"MX with TLS", route(store.Route{TLS: store.TLSRequired}), nil},
+		{"several routes", routes(store.Route{}, store.Route{Host: "a", Port: 25, Weight: 100}, store.Route{Host: "a", Port: 25, TLS: store.TLSStartTLS, Username: "u", PasswordFile: "f"}), nil},
+		{"the same route twice", routes(store.Route{Host: "a", Port: 25}, store.Route{Host: "a", Port: 25, TLS: store.TLSNone}), store.ErrExists},
+		{"a bad route among several", routes(store.Route{}, store.Route{Host: "a"}), store.ErrInvalid},
+		{"weight of a route too large", routes(store.Route{Weight: 101}), store.ErrInvalid},
+		{"too many routes", routes(make([]store.Route, store.MaxRoutes+1)...), store.ErrLimit},
 		{"port without smarthost", route(store.Route{Port: 25}), store.ErrInvalid},
 		{"implicit TLS without smarthost", route(store.Route{TLS: store.TLSImplicit}), store.ErrInvalid},
 

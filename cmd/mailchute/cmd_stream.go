@@ -15,7 +15,7 @@ import (
 
 func (a *app) streamCommand() *cobra.Command {
 	return a.group("stream", "Streams: the queues of a server, each with its own mode and route",
-		a.streamList(), a.streamCreate(), a.streamShow(), a.streamSet(),
+		a.streamList(), a.streamCreate(), a.streamShow(), a.streamSet(), a.streamRoute(),
 		a.streamSwitch("pause", "Stop delivering; submissions are taken and wait", "Paused", func(s *store.Stream, now time.Time) { s.Paused, s.PausedAt = true, now }),
 		a.streamSwitch("resume", "Deliver again", "Resumed", func(s *store.Stream, _ time.Time) { s.Paused = false }),
 		a.streamSwitch("archive", "Refuse submissions for good; what is queued is still delivered", "Archived", func(s *store.Stream, now time.Time) { s.Archived = now }),
@@ -72,20 +72,14 @@ func route(s store.Stream) string {
 	case s.Mode == store.ModeCapture:
 		return "(kept here)"
 	}
-	how := "MX"
-	if s.Route.TLS != "" && s.Route.TLS != store.TLSOpportunistic {
-		how += " " + string(s.Route.TLS)
-	}
-	if r := s.Route; r.Smarthost() {
-		how = net.JoinHostPort(r.Host, strconv.Itoa(r.Port)) + " " + string(routeTLS(r))
-		if r.Username != "" {
-			how += " as " + r.Username
-		}
+	by := how(s.Route)
+	if n := len(s.Alternates); n > 0 {
+		by += fmt.Sprintf(" (and %d more)", n)
 	}
 	if s.Mode == store.ModeRedirect {
-		return "all to " + s.RedirectTo + " by " + how
+		return "all to " + s.RedirectTo + " by " + by
 	}
-	return how
+	return by
 }
 
 func routeTLS(r store.Route) store.TLSMode {

@@ -19,6 +19,7 @@ func putDelivery(b []byte, d *store.Delivery, epoch uint64) []byte {
 	b = putTime(b, 8, d.Held)
 	b = putTime(b, 9, d.Delayed)
 	b = putBool(b, 10, d.Uncertain)
+	b = putString(b, 50, d.Route)
 	if !d.Lease.IsZero() {
 		b = putUint(b, 11, epoch)
 	}
@@ -62,6 +63,8 @@ func readDelivery(f *fields) (d leased) {
 			d.Uncertain = f.num != 0
 		case 11:
 			d.epoch = f.num
+		case 50:
+			d.Route = f.text
 		case 60:
 			d.DueWhy = f.text
 		case 61:

@@ -33,7 +33,7 @@ func fullState() *state {
 		},
 		parts: []leased{{}, {Delivery: store.Delivery{
 			Destination: "example.org", Attempt: 3, Due: moment, Lease: moment.Add(1), Expires: moment.Add(2),
-			Held: moment.Add(3), Delayed: time.Unix(0, 0).UTC(), Uncertain: true,
+			Held: moment.Add(3), Delayed: time.Unix(0, 0).UTC(), Uncertain: true, Route: "u@relay.example:25",
 			DueWhy: "w", Conversation: store.Conversation{Attempt: 3, Began: moment, Missing: 1, Lines: []store.Line{{After: -1, Speaks: store.Note, Text: "n"}, {}}},
 			Recipients: []store.Recipient{{Address: "a@b", Notify: "NEVER", ORcpt: "rfc822;a@b", State: store.Expired, Last: reply}, {}},
 		}, epoch: math.MaxUint64}},

@@ -94,6 +94,7 @@ func queueResolve(e *env) {
 	c := e.claim(part(m, 0), 0, start)
 	d := c.Delivery
 	d.Destination, d.Due, d.Expires, d.Delayed, d.Uncertain = "relay.example:25", at(time.Hour), at(2*time.Hour), at(3*time.Second), true
+	d.Route = "relay.example:25"
 	d.DueWhy = "the schedule"
 	d.Conversation = store.Conversation{Attempt: 1, Began: at(0), Missing: 3, Lines: []store.Line{{After: 12, Speaks: store.Remote, Text: "220 später"}, {Speaks: store.Client}}}
 	d.Server, d.Stream = 99, "other" // not the caller's to change

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+func (a *app) streamRoute() *cobra.Command {
+	return a.group("route", "The routes of a stream: what one cannot take goes by the next",
+		a.routeList(), a.routeAdd(), a.routeWeight(), a.routeRemove())
+}
+
+// how names a route for people.
+func how(r store.Route) string {
+	if !r.Smarthost() {
+		if r.TLS == "" || r.TLS == store.TLSOpportunistic {
+			return "MX"
+		}
+		return "MX " + string(r.TLS)
+	}
+	text := net.JoinHostPort(r.Host, strconv.Itoa(r.Port)) + " " + string(routeTLS(r))
+	if r.Username != "" {
+		text += " as " + r.Username
+	}
+	return text
+}
+
+func (a *app) routeList() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "list STREAM", Short: "List the routes of a stream", Args: cobra.ExactArgs(1),
+		Example:           "  mailchute stream route list outbound",
+		ValidArgsFunction: a.completeStreams,
+	}
+	server := a.serverFlag(cmd)
+	cmd.RunE = a.admin(func(_ context.Context, a *admin, args []string) error {
+		_, s, err := streamOf(a.store.Snapshot(), *server, args[0])
+		if err != nil {
+			return err
+		}
+		return printRoutes(a, s)
+	})
+	return cmd
+}
+
+func printRoutes(a *admin, s store.Stream) error {
+	return a.print(s.Routes(), func() error {
+		t := newTable(a.out, "ROUTE", "BY", "WEIGHT", "USED")
+		for i, r := range s.Routes() {
+			weight, used := "-", "after the others"
+			switch {
+			case r.Weight > 0:
+				weight, used = strconv.Itoa(r.Weight), "in turns by weight"
+			case i == 0 && !slices.ContainsFunc(s.Alternates, func(r store.Route) bool { return r.Weight > 0 }):
+				used = "first"
+			}
+			t.row(i+1, how(r), weight, used)
+		}
+		return t.flush()
+	})
+}
+
+// routeCommand is one that changes the routes of a stream and then lists them.
+func (a *app) routeCommand(cmd *cobra.Command, change func(a *admin, s *store.Stream, args []string) error) *cobra.Command {
+	server := a.serverFlag(cmd)
+	cmd.ValidArgsFunction = a.completeStreams
+	cmd.RunE = a.admin(func(ctx context.Context, a *admin, args []string) error {
+		s, err := updateStream(ctx, a, *server, args[0], func(s *store.Stream) error {
+			s.Alternates = slices.Clone(s.Alternates) // the snapshot's is everybody's
+			return change(a, s, args[1:])
+		})
+		if err != nil {
+			return err
+		}
+		return printRoutes(a, s)
+	})
+	return cmd
+}
+
+func (a *app) routeAdd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "add STREAM", Short: "Add a route for what the others cannot take, or with a weight to share with them", Args: cobra.ExactArgs(1),
+		Example: `  mailchute stream route add outbound --smarthost spare.example.com:587 --username u --password-file /etc/mailchute/spare.pw
+  mailchute stream route add outbound --mx`,
+	}
+	v := &streamFlags{cmd: cmd}
+	f := cmd.Flags()
+	f.StringVar(&v.smarthost, "smarthost", "", "deliver through `host:port`")
+	f.BoolVar(&v.mx, "mx", false, "deliver to the recipients' own mail hosts")
+	f.StringVar(&v.tls, "tls", "", "`mode` of the connection, as in \"stream set\"")
+	f.StringVar(&v.username, "username", "", "`user` at the smarthost")
+	f.StringVar(&v.passwordFile, "password-file", "", "`file` with the password at the smarthost, read at each use")
+	f.IntVar(&v.weight, "weight", 0, "share among the routes with a weight, 1 to 100; 0: after them")
+	cmd.MarkFlagsMutuallyExclusive("mx", "smarthost")
+	cmd.MarkFlagsOneRequired("mx", "smarthost")
+	return a.routeCommand(cmd, func(a *admin, s *store.Stream, _ []string) error {
+		var fresh store.Stream
+		if err := v.route(&fresh, a.abs); err != nil {
+			return err
+		}
+		fresh.Route.Weight = v.weight
+		s.Alternates = append(s.Alternates, fresh.Route)
+		return nil
+	})
+}
+
+func (a *app) routeWeight() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "weight STREAM ROUTE WEIGHT", Short: "Set the share of a route; 0 puts it after those that have one", Args: cobra.ExactArgs(3),
+		Example: "  mailchute stream route weight outbound 1 80",
+	}
+	return a.routeCommand(cmd, func(_ *admin, s *store.Stream, args []string) error {
+		weight, err := strconv.Atoi(args[1])
+		if err != nil {
+			return usage("%q is not a weight, 0 to 100", args[1])
+		}
+		return editRoutes(s, args[0], func(routes []store.Route, i int) []store.Route {
+			routes[i].Weight = weight
+			return routes
+		})
+	})
+}
+
+func (a *app) routeRemove() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "remove STREAM ROUTE", Short: "Remove a route, by its number in the list", Args: cobra.ExactArgs(2),
+		Example: "  mailchute stream route remove outbound 2",
+	}
+	return a.routeCommand(cmd, func(_ *admin, s *store.Stream, args []string) error {
+		if len(s.Alternates) == 0 {
+			return usage("stream %q has only this route; change it with \"mailchute stream set\"", s.ID)
+		}
+		return editRoutes(s, args[0], func(routes []store.Route, i int) []store.Route { return slices.Delete(routes, i, i+1) })
+	})
+}
+
+func editRoutes(s *store.Stream, number string, edit func([]store.Route, int) []store.Route) error {
+	routes := s.Routes()
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 || n > len(routes) {
+		return usage("%q is not the number of a route; \"mailchute stream route list\" shows them", number)
+	}
+	routes = edit(routes, n-1)
+	s.Route, s.Alternates = routes[0], routes[1:]
+	return nil
+}
