@@ -18,9 +18,10 @@ const module = "github.com/mailchute/mailchute/"
 // direction lists, for every package, the packages of ours that its own files
 // may import. What is not listed may not exist.
 var direction = map[string][]string{
-	"cmd/mailchute":         {"smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "returns", "store", "store/local", "store/journal", "internal/smtpbase"},
+	"cmd/mailchute":         {"smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "doctor", "returns", "store", "store/local", "store/journal", "internal/smtpbase"},
 	"smtpd":                 {"intake", "auth", "message", "store"},
 	"intake":                {"auth", "message", "message/dkim", "store"},
+	"doctor":                {"message/dkim", "relay/dane"},
 	"domains":               {"auth", "message", "message/dkim", "store"},
 	"relay":                 {"message", "message/bounce", "store", "relay/dane", "relay/mtasts", "relay/tlsrpt"},
 	"returns":               {"auth", "intake", "message", "message/bounce", "relay", "store"},
@@ -53,6 +54,7 @@ var fences = map[string][]string{
 	"github.com/spf13/cobra":         {"cmd/mailchute"},
 	"github.com/emersion/go-msgauth": {"message", "domains"},
 	"github.com/miekg/dns":           {"relay", "internal", "message/dkim", "domains"},
+	"blitiri.com.ar/go/spf":          {"doctor"},
 	"os/signal":                      {"cmd/mailchute"},
 }
 

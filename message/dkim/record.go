@@ -47,12 +47,25 @@ func (k Key) Record() string {
 // Matches returns nil if signatures made with the key verify against the record, and otherwise the reason why not:
 // ErrRevoked, ErrOtherKey, ErrRestricted, or ErrSigner for the zero Key.
 func (k Key) Matches(r Record) error {
-	switch {
-	case k.IsZero():
+	if k.IsZero() {
 		return fmt.Errorf("%w: no key", ErrSigner)
+	}
+	return r.allows(k.public())
+}
+
+// Covers is Matches for whoever has the record that should be published, and not the key.
+func (r Record) Covers(should Record) error {
+	if should.Revoked {
+		return ErrRevoked
+	}
+	return r.allows(should.public)
+}
+
+func (r Record) allows(public crypto.PublicKey) error {
+	switch {
 	case r.Revoked:
 		return ErrRevoked
-	case r.public == nil || !r.public.Equal(k.public()):
+	case r.public == nil || !r.public.Equal(public):
 		return ErrOtherKey
 	case r.Hashes != nil && !slices.Contains(r.Hashes, "sha256"):
 		return fmt.Errorf("%w: h=%q", ErrRestricted, strings.Join(r.Hashes, ":"))
