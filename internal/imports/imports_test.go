@@ -18,7 +18,8 @@ const module = "github.com/mailchute/mailchute/"
 // direction lists, for every package, the packages of ours that its own files
 // may import. What is not listed may not exist.
 var direction = map[string][]string{
-	"cmd/mailchute":         {"smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "doctor", "returns", "store", "store/local", "store/journal", "internal/smtpbase"},
+	"cmd/mailchute":         {"api", "smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "doctor", "returns", "store", "store/local", "store/journal", "internal/smtpbase"},
+	"api":                   {"intake", "auth", "message", "message/compose", "store"},
 	"smtpd":                 {"intake", "auth", "message", "store"},
 	"intake":                {"auth", "message", "message/dkim", "store"},
 	"doctor":                {"message/dkim", "relay/dane"},
@@ -31,6 +32,7 @@ var direction = map[string][]string{
 	"auth":                  {"store"},
 	"message":               {},
 	"message/bounce":        {"message"},
+	"message/compose":       {"message"},
 	"message/dkim":          {},
 	"store":                 {},
 	"store/local":           {"store", "store/journal"},
@@ -55,6 +57,7 @@ var fences = map[string][]string{
 	"github.com/emersion/go-msgauth": {"message", "domains"},
 	"github.com/miekg/dns":           {"relay", "internal", "message/dkim", "domains"},
 	"blitiri.com.ar/go/spf":          {"doctor"},
+	"github.com/emersion/go-message": {"message/compose"},
 	"os/signal":                      {"cmd/mailchute"},
 }
 
