@@ -29,6 +29,9 @@ type Envelope struct {
 	EightBit   bool
 	Ret        string // RFC 3461 RET
 	EnvID      string // RFC 3461 ENVID, decoded
+	// Controls are instructions that came beside the header; where they and the
+	// X-PM-* fields differ they count, except that two streams are refused.
+	Controls message.Controls
 
 	Client   netip.Addr
 	Hello    string // the client's EHLO name, as given

@@ -56,6 +56,9 @@ func (s *submission) check() error {
 	if s.controls, err = message.TakeControls(s.header); err != nil {
 		return err
 	}
+	if s.controls, err = combine(s.envelope.Controls, s.controls); err != nil {
+		return err
+	}
 	if err := s.route(); err != nil {
 		return err
 	}
