@@ -29,6 +29,7 @@ const benchStreams = 25
 // client from doing what a measurement does.
 func benchConfig(order benchOrder) Config {
 	cfg := Default()
+	cfg.API = APIConfig{}
 	cfg.DataDir = filepath.Join(order.Dir, "data")
 	cfg = cfg.resolved(nil)
 	cfg.Hostname = "bench.example"

@@ -54,6 +54,7 @@ type demo struct {
 // demoConfig is the normal server with short waits and a small size limit.
 func demoConfig(dir string) Config {
 	cfg := Default()
+	cfg.API = APIConfig{}
 	cfg.DataDir = dir
 	cfg = cfg.resolved(nil)
 	cfg.Hostname = "demo.example"

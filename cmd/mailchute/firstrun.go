@@ -68,7 +68,7 @@ func (s *server) welcome(out io.Writer, begin starter) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "mailchute is ready. Its data is in %s; keep a copy of %s apart from it.\n\n", s.cfg.DataDir, s.cfg.KeyFile)
 	fmt.Fprintf(&b, "  server         %s (streams outbound, broadcast, inbound; mail is captured, nothing leaves)\n", firstServer)
-	fmt.Fprintf(&b, "  server token   %s   username and password for SMTP\n", begin.serverToken)
+	fmt.Fprintf(&b, "  server token   %s   username and password for SMTP; X-Postmark-Server-Token for HTTP\n", begin.serverToken)
 	fmt.Fprintf(&b, "  access key     %s   username, stream outbound only\n", begin.pair.AccessKey)
 	fmt.Fprintf(&b, "  secret key     %s   its password: not stored, shown only now\n", begin.pair.Secret)
 	fmt.Fprintf(&b, "  account token  %s   for the account, not for SMTP\n", begin.accountToken)
@@ -110,6 +110,9 @@ func (s *server) listening(b *strings.Builder) {
 	}
 	for _, l := range s.cfg.Bounces.Listeners {
 		fmt.Fprintf(b, "  bounces        %-22s for %s\n", l.Address, s.cfg.Bounces.Host)
+	}
+	for _, l := range s.cfg.API.Listeners {
+		fmt.Fprintf(b, "  HTTP API       %s://%s\n", map[string]string{tlsImplicit: "https", tlsNone: "http"}[l.TLS], l.Address)
 	}
 }
 

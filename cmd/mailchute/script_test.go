@@ -77,6 +77,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Values[stageKey{}] = &stage{t: t}
 			env.Setenv("GORACE", noExitSleep)
+			env.Setenv("MAILCHUTE_API_LISTENERS", "127.0.0.1:0/none") // scripts run side by side
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -153,7 +154,7 @@ func (s *stage) serve(ts *testscript.TestScript, args []string) {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	ts.Check(err)
 	defer log.Close()
-	variables := append(os.Environ(), "HOME="+dir, "GORACE="+noExitSleep)
+	variables := append(os.Environ(), "HOME="+dir, "GORACE="+noExitSleep, "MAILCHUTE_API_LISTENERS=127.0.0.1:0/none")
 	for len(args) > 0 && strings.HasPrefix(args[0], envPrefix) {
 		variables, args = append(variables, args[0]), args[1:]
 	}
@@ -185,6 +186,7 @@ func (s *stage) learn(ts *testscript.TestScript, out string) {
 		{"SMTP", `listening +(\S+) +STARTTLS`, false},
 		{"SMTPS", `listening +(\S+) +implicit`, false},
 		{"BOUNCES", `bounces +(\S+) +for`, false},
+		{"API", `HTTP API +(\S+)`, false},
 		{"ACCESS", `access key +(\S+)`, false},
 		{"TOKEN", `server token +(\S+)`, true},
 		{"SECRET", `secret key +(\S+)`, true},

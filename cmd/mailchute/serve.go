@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mailchute/mailchute/api"
 	"github.com/mailchute/mailchute/auth"
 	"github.com/mailchute/mailchute/domains"
 	"github.com/mailchute/mailchute/intake"
@@ -67,12 +68,15 @@ type server struct {
 	cert     *certificate
 	verifier *auth.Verifier
 	smtp     []submission
+	api      *api.Server
 	relay    *relay.Dispatcher
 	domains  *domains.Keeper
 	outbound *outbound
 	control  *control
 	reload   func() (Config, error) // nil: SIGHUP does nothing
 	level    *slog.LevelVar
+
+	apiListeners []api.Listener
 }
 
 // submission is a submission server with its listeners.
@@ -103,6 +107,9 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	s.verifier = auth.NewVerifier(db, keyring, verifierOptions(cfg))
 	in := intake.New(db, db, intakeOptions(cfg, db))
 	if err := s.openListeners(in); err != nil {
+		return nil, err
+	}
+	if err := s.openAPI(in); err != nil {
 		return nil, err
 	}
 	if err := s.openBounces(); err != nil {
@@ -212,7 +219,7 @@ func (s *server) run(ctx context.Context) (err error) {
 	})
 	g.Go(func() error { return ended(behind, "credential verifier", s.verifier.Run(behind)) })
 	g.Go(func() error { return ended(behind, "dispatcher", s.relay.Run(behind)) })
-	s.log.Info("serving", "data", s.cfg.DataDir, "hostname", hostname(s.cfg), "listeners", s.cfg.SMTP.addresses(), "control", s.control.path)
+	s.log.Info("serving", "data", s.cfg.DataDir, "hostname", hostname(s.cfg), "listeners", s.cfg.SMTP.addresses(), "api", s.cfg.API.addresses(), "control", s.control.path)
 	err = g.Wait()
 	s.log.Info("stopped")
 	return err
@@ -231,6 +238,7 @@ func (s *server) submissions(ctx context.Context) error {
 	for _, sub := range s.smtp {
 		g.Go(func() error { return sub.Run(ctx, sub.listeners...) })
 	}
+	g.Go(func() error { return s.api.Run(ctx, s.apiListeners...) })
 	return g.Wait()
 }
 
@@ -306,6 +314,7 @@ func (s *server) close() error {
 	for _, sub := range s.smtp {
 		closeListeners(sub.listeners)
 	}
+	s.closeAPI()
 	return errors.Join(s.outbound.close(), s.files.close())
 }
 

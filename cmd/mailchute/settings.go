@@ -25,6 +25,7 @@ type Config struct {
 	Hostname string         `mapstructure:"hostname"`
 	Log      LogConfig      `mapstructure:"log"`
 	SMTP     SMTPConfig     `mapstructure:"smtp"`
+	API      APIConfig      `mapstructure:"api"`
 	Auth     AuthConfig     `mapstructure:"auth"`
 	Intake   IntakeConfig   `mapstructure:"intake"`
 	Delivery DeliveryConfig `mapstructure:"delivery"`
@@ -142,6 +143,7 @@ func Default() Config {
 			CleartextAuth: prefixes("127.0.0.0/8", "::1/128"),
 			Limits:        defaultLimits(),
 		},
+		API: defaultAPI(),
 		Auth: AuthConfig{
 			NetworkFailures:    10,
 			NetworkWindow:      10 * time.Minute,
@@ -200,6 +202,7 @@ func (c Config) resolved(paths map[string]string) Config {
 			}
 		}
 	}
+	c.API = c.API.resolved()
 	return c
 }
 
@@ -246,6 +249,7 @@ func (c Config) Validate() error {
 	}
 	p.oneOf("log.format", c.Log.Format, "text", "json")
 	c.SMTP.validate(&p)
+	c.API.validate(&p)
 	c.Auth.validate(&p)
 	c.Intake.validate(&p)
 	c.Delivery.validate(&p)

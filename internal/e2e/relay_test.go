@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintf(os.Stderr, "building mailchute: %v\n%s", err, out)
 		os.Exit(1)
 	}
+	os.Setenv("MAILCHUTE_API_LISTENERS", "127.0.0.1:0/none") // several relays run at once
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)

@@ -1,0 +1,231 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/mailchute/mailchute/auth"
+	"github.com/mailchute/mailchute/store"
+)
+
+// call is one request on its way through a handler.
+type call struct {
+	*Server
+	r         *http.Request
+	id        string
+	principal auth.Principal
+	trial     bool // POSTMARK_API_TEST: check everything, do nothing
+	query     map[string]string
+	body      []byte
+}
+
+// requestID is the header that names a request in our log.
+const requestID = "X-Request-Id"
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := rand.Text()
+	h := w.Header()
+	h.Set(requestID, id)
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Cache-Control", "no-store") // answers hold tokens and mail
+	h.Set("X-Content-Type-Options", "nosniff")
+	defer func() {
+		if v := recover(); v != nil && v != http.ErrAbortHandler {
+			s.opts.Log.Error("API request panicked", "request", id, "method", r.Method, "panic", v)
+			s.fail(w, errInternal(id))
+		}
+	}()
+	p, ok := normalise(r.URL.Path)
+	switch {
+	case len(r.RequestURI) > maxTarget:
+		s.fail(w, &errLongURI)
+	case !ok:
+		s.fail(w, &errNoRoute)
+	default:
+		r.URL.Path, r.URL.RawPath = p, ""
+		s.mux.ServeHTTP(w, r)
+	}
+}
+
+// serve runs one route: who is calling, what is asked, the handler, the answer.
+func (s *Server) serve(rt route, w http.ResponseWriter, r *http.Request) {
+	start := s.opts.Now()
+	c := &call{Server: s, r: r, id: w.Header().Get(requestID), query: queryOf(r)}
+	answer, e := c.run(rt, w)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout)) // a writer without deadlines is a test's
+	status := http.StatusOK
+	if e != nil {
+		status = e.Status
+		s.fail(w, e)
+	} else {
+		s.write(w, answer)
+	}
+	s.opts.Log.Debug("API request", "request", c.id, "method", rt.method, "path", rt.path, "status", status,
+		"principal", c.principal, "took", s.opts.Now().Sub(start))
+}
+
+func (c *call) run(rt route, w http.ResponseWriter) (any, *Error) {
+	if e := c.authenticate(rt); e != nil {
+		return nil, e
+	}
+	release, e := c.readBody(rt, w)
+	if e != nil {
+		return nil, e
+	}
+	defer release()
+	return rt.handle(c)
+}
+
+func (c *call) context() context.Context { return c.r.Context() }
+
+func (c *call) snapshot() *store.Snapshot { return c.store.Snapshot() }
+
+// readBody reads the body within its limits. The memory stays accounted for
+// until release is called.
+func (c *call) readBody(rt route, w http.ResponseWriter) (release func(), _ *Error) {
+	limit := c.opts.MaxBody
+	if rt.batch {
+		limit = c.opts.MaxBatch
+	}
+	size := c.r.ContentLength
+	switch {
+	case size == 0:
+		return func() {}, nil
+	case size > limit:
+		w.Header().Set("Connection", "close") // the body is not read
+		return nil, errTooLarge(limit)
+	case size < 0:
+		size = limit
+	}
+	budget := c.budget()
+	if !budget.TryAcquire(size) {
+		w.Header().Set("Connection", "close")
+		return nil, &errBusy
+	}
+	release = func() { budget.Release(size) }
+	if e := c.receive(w, size, limit); e != nil {
+		release()
+		return nil, e
+	}
+	return release, nil
+}
+
+func (c *call) budget() *semaphore.Weighted {
+	if c.trial {
+		return c.untrue
+	}
+	return c.bodies
+}
+
+// receive gives the body the time that its size needs at the least rate.
+func (c *call) receive(w http.ResponseWriter, size, limit int64) *Error {
+	rc := http.NewResponseController(w)
+	last := time.Now().Add(c.opts.ReadTimeout + time.Duration(size/c.opts.MinRate)*time.Second)
+	_ = rc.SetReadDeadline(last) // a writer without deadlines is a test's
+	_ = rc.SetWriteDeadline(last.Add(c.opts.WriteTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(w, c.r.Body, limit))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return errTooLarge(limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		w.Header().Set("Connection", "close")
+		return &errSlowBody
+	case err != nil:
+		w.Header().Set("Connection", "close")
+		return &errBody
+	}
+	if !empty(body) && !isJSON(c.r.Header) {
+		return &errContentType
+	}
+	c.body = body
+	return nil
+}
+
+// isJSON tells whether the headers announce JSON that we read. There is no
+// decompression: a small body could become a very large one.
+func isJSON(h http.Header) bool {
+	if enc := h.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
+		return false
+	}
+	mediaType, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil || params["charset"] != "" && !strings.EqualFold(params["charset"], "utf-8") {
+		return false
+	}
+	return mediaType == "application/json" || mediaType == "text/json" || mediaType == "text/x-json"
+}
+
+// queryOf returns the parameters by lower-case name. Empty ones count as absent.
+func queryOf(r *http.Request) map[string]string {
+	out := map[string]string{}
+	for name, values := range r.URL.Query() {
+		if v := values[0]; v != "" {
+			out[strings.ToLower(name)] = v
+		}
+	}
+	return out
+}
+
+// client returns the address of the peer.
+func (c *call) client() netip.Addr {
+	peer, err := netip.ParseAddrPort(c.r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return peer.Addr().Unmap()
+}
+
+// unexpected logs what the client may not see.
+func (c *call) unexpected(doing string, err error) *Error {
+	if errors.Is(err, store.ErrClosed) {
+		return &errStopping
+	}
+	c.opts.Log.Error("API request failed", "request", c.id, "doing", doing, "err", err)
+	return errInternal(c.id)
+}
+
+// errorBody is what a refusal looks like.
+type errorBody struct {
+	ErrorCode          Code
+	Message            string
+	InactiveRecipients []string `json:",omitempty"`
+}
+
+func (s *Server) fail(w http.ResponseWriter, e *Error) {
+	h := w.Header()
+	h.Set("X-PM-ApiErrorCode", strconv.Itoa(int(e.Code)))
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+	}
+	if e.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Token") // RFC 9110 15.5.2 asks for one
+	}
+	w.WriteHeader(e.Status)
+	s.encode(w, errorBody{e.Code, e.Message, e.Inactive})
+}
+
+func (s *Server) write(w http.ResponseWriter, answer any) {
+	w.WriteHeader(http.StatusOK)
+	s.encode(w, answer)
+}
+
+func (s *Server) encode(w http.ResponseWriter, v any) {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		s.opts.Log.Debug("API answer not sent", "err", err)
+	}
+}

@@ -1,0 +1,227 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/mailchute/mailchute/intake"
+	"github.com/mailchute/mailchute/store"
+)
+
+func emailRoutes() []route {
+	return []route{
+		{method: "POST", path: "/email", trial: true, handle: sendEmail},
+		{method: "POST", path: "/email/batch", trial: true, batch: true, handle: sendBatch},
+	}
+}
+
+// emailRequest is one message as a client describes it.
+type emailRequest struct {
+	From          string
+	To            string
+	Cc            string
+	Bcc           string
+	Subject       string
+	Tag           string
+	HTMLBody      string `json:"HtmlBody"`
+	TextBody      string
+	ReplyTo       string
+	Headers       []headerField
+	TrackOpens    *bool
+	TrackLinks    string
+	Metadata      metadata
+	Attachments   []attachment
+	MessageStream string
+}
+
+type headerField struct{ Name, Value string }
+
+type attachment struct {
+	Name        string
+	Content     string
+	ContentType string
+	ContentID   string
+}
+
+// metadata is an object of texts. An empty list counts as an empty object,
+// since PHP cannot tell the two apart.
+type metadata map[string]string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *metadata) UnmarshalJSON(b []byte) error {
+	if len(b) > 1 && b[0] == '[' && len(bytes.TrimSpace(b[1:len(b)-1])) == 0 {
+		return nil
+	}
+	return json.Unmarshal(b, (*map[string]string)(m))
+}
+
+// emailResponse answers a send. In a batch, a message that was not taken has
+// the nil UUID and the zero time, since some clients need every key there.
+type emailResponse struct {
+	To                 string
+	Cc                 string `json:",omitempty"`
+	Bcc                string `json:",omitempty"`
+	SubmittedAt        string
+	MessageID          string
+	ErrorCode          Code
+	Message            string
+	InactiveRecipients []string `json:",omitempty"`
+}
+
+func sendEmail(c *call) (any, *Error) {
+	var req emailRequest
+	if e := c.decode(&req); e != nil {
+		return nil, e
+	}
+	return c.send(req)
+}
+
+const (
+	maxBatchMessages = 500
+	batchWorkers     = 8
+)
+
+// sendBatch answers in the order of the request. Each message is durable, or
+// refused, by itself.
+func sendBatch(c *call) (any, *Error) {
+	items := []json.RawMessage{}
+	if e := c.decode(&items); e != nil {
+		return nil, e
+	}
+	if len(items) > maxBatchMessages {
+		return nil, refuse(CodeBatchSize, "A batch has at most %d messages; this one has %d.", maxBatchMessages, len(items))
+	}
+	answers := make([]emailResponse, len(items))
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range min(batchWorkers, len(items)) {
+		workers.Go(func() {
+			for i := range next {
+				answers[i] = c.sendItem(items[i])
+			}
+		})
+	}
+	for i := range items {
+		next <- i
+	}
+	close(next)
+	workers.Wait()
+	return answers, nil
+}
+
+func (c *call) sendItem(item json.RawMessage) emailResponse {
+	var req emailRequest
+	var answer emailResponse
+	e := decodeChecked(item, &req)
+	if e == nil && int64(len(item)) > c.opts.MaxBody {
+		e = refuse(CodeInvalidEmail, "The message is larger than %d octets.", c.opts.MaxBody)
+	}
+	if e == nil {
+		if answer, e = c.send(req); e == nil {
+			return answer
+		}
+	}
+	return emailResponse{
+		To: req.To, SubmittedAt: stamp(time.Time{}), MessageID: store.ID{}.String(),
+		ErrorCode: e.Code, Message: e.Message, InactiveRecipients: e.Inactive,
+	}
+}
+
+// send checks a message and makes it durable.
+func (c *call) send(req emailRequest) (emailResponse, *Error) {
+	l, e := c.prepare(req)
+	if e != nil {
+		return emailResponse{}, e
+	}
+	answer := emailResponse{To: req.To, Cc: req.Cc, Bcc: req.Bcc, SubmittedAt: stamp(c.opts.Now()), Message: "OK"}
+	if c.trial {
+		answer.MessageID, answer.Message = store.NewID().String(), "Test job accepted"
+		return answer, nil
+	}
+	if e := c.checkStream(l); e != nil {
+		return emailResponse{}, e
+	}
+	var octets bytes.Buffer
+	if _, err := l.letter.WriteTo(&octets); err != nil {
+		return emailResponse{}, c.unexpected("writing the message", err)
+	}
+	id, err := c.intake.Submit(c.context(), c.envelope(l), &octets)
+	if err != nil {
+		return emailResponse{}, c.refused(err, req)
+	}
+	answer.MessageID = id.String()
+	return answer, nil
+}
+
+func (c *call) envelope(l prepared) intake.Envelope {
+	e := intake.Envelope{
+		Principal: c.principal, From: l.letter.From.Address.String(), UTF8: l.utf8,
+		Controls: l.controls, Client: c.client(), Protocol: "HTTP",
+	}
+	for _, to := range l.recipients {
+		e.Recipients = append(e.Recipients, intake.Recipient{Address: to.String()})
+	}
+	if state := c.r.TLS; state != nil {
+		e.Protocol, e.TLS = "HTTPS", tlsName(state)
+	}
+	return e
+}
+
+// checkStream gives the stream its own codes; intake decides again.
+func (c *call) checkStream(l prepared) *Error {
+	stream, ok := c.snapshot().Streams[store.StreamKey{Server: c.principal.Server, Stream: l.stream}]
+	switch {
+	case !ok:
+		return refuse(CodeStreamUnknown, "The stream provided: '%s' does not exist on this server.", l.stream)
+	case !stream.Outbound():
+		return refuse(CodeStreamNotSending, "The stream provided: '%s' is not for sending.", l.stream)
+	case !stream.Archived.IsZero():
+		return refuse(CodeStreamNotSending, "The stream provided: '%s' is archived.", l.stream)
+	case stream.IntakePaused:
+		return refuse(CodeStreamNotSending, "The stream provided: '%s' does not take mail at present.", l.stream)
+	}
+	return nil
+}
+
+// refused maps what intake says.
+func (c *call) refused(err error, req emailRequest) *Error {
+	var r *intake.Refusal
+	if !errors.As(err, &r) {
+		return c.unexpected("submitting a message", err)
+	}
+	switch r.Kind {
+	case intake.KindRevoked:
+		return failure(http.StatusUnauthorized, CodeToken, textNeedServer)
+	case intake.KindSender:
+		return refuse(CodeSender, "The 'From' address you supplied (%s) is not a Sender Signature on your account. "+
+			"Please add and confirm this address in order to be able to use it in the 'From' field of your messages.", req.From)
+	case intake.KindStream:
+		return refuse(CodeStreamNotSending, "%s.", capital(r.Reason))
+	case intake.KindSuppressed:
+		return refuse(CodeInactive, "%s.", capital(r.Reason))
+	case intake.KindFull:
+		return &errFull
+	case intake.KindShuttingDown:
+		return &errStopping
+	case intake.KindUnavailable:
+		return c.unexpected("submitting a message", err)
+	case intake.KindTooLarge:
+		return failure(http.StatusRequestEntityTooLarge, CodeInvalidEmail, "The message is larger than this server accepts.")
+	}
+	return refuse(CodeInvalidEmail, "%s.", capital(r.Reason))
+}
+
+func capital(s string) string {
+	if s == "" || s[0] < 'a' || s[0] > 'z' {
+		return s
+	}
+	return fmt.Sprintf("%c%s", s[0]-'a'+'A', s[1:])
+}
+
+// stamp is how times are written: UTC with seven digits.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.0000000Z") }

@@ -1,0 +1,76 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// Code is an ErrorCode of an answer. Numbers are Postmark's.
+type Code int
+
+// Every code that we return. Nothing else in the package makes numbers of its
+// own.
+const (
+	CodeToken            Code = 10  // 401
+	CodeUnavailable      Code = 100 // 503
+	CodeInternal         Code = 101 // 500
+	CodeInvalidEmail     Code = 300 // also 408, 413, 414: what cannot be read
+	CodeSender           Code = 400
+	CodeJSON             Code = 402
+	CodeField            Code = 403
+	CodeInactive         Code = 406
+	CodeContentType      Code = 409 // 415
+	CodeBatchSize        Code = 410
+	CodeAttachmentType   Code = 411
+	CodeRateLimit        Code = 429
+	CodeUnsupported      Code = 615 // also 404 and 405 of routes
+	CodeStreamUnknown    Code = 1235
+	CodeStreamNotSending Code = 1236
+)
+
+// Error is a refusal as its client gets it.
+type Error struct {
+	Status  int
+	Code    Code
+	Message string
+	// RetryAfter is sent as the header of that name, 0 for none.
+	RetryAfter time.Duration
+	// Inactive are the suppressed addresses that CodeInactive is about.
+	Inactive []string
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Message }
+
+// refuse makes the usual refusal: 422.
+func refuse(code Code, format string, args ...any) *Error {
+	return &Error{Status: http.StatusUnprocessableEntity, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+func failure(status int, code Code, message string) *Error {
+	return &Error{Status: status, Code: code, Message: message}
+}
+
+// The refusals that do not depend on what was asked.
+var (
+	errNoRoute     = Error{Status: http.StatusNotFound, Code: CodeUnsupported, Message: "There is no such path in this API."}
+	errNoMethod    = Error{Status: http.StatusMethodNotAllowed, Code: CodeUnsupported, Message: "This path does not support the method; see the Allow header."}
+	errLongURI     = Error{Status: http.StatusRequestURITooLong, Code: CodeInvalidEmail, Message: "The request target is longer than 8,192 octets."}
+	errSlowBody    = Error{Status: http.StatusRequestTimeout, Code: CodeInvalidEmail, Message: "The request body did not arrive in time."}
+	errBody        = Error{Status: http.StatusBadRequest, Code: CodeInvalidEmail, Message: "The request body could not be read."}
+	errContentType = Error{Status: http.StatusUnsupportedMediaType, Code: CodeContentType,
+		Message: "The Content-Type header must be application/json, text/json or text/x-json in UTF-8, and the body must not be compressed."}
+	errBusy     = Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: "The server is busy with large requests. Please try again.", RetryAfter: time.Second}
+	errStopping = Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: "The server is shutting down. Please try again.", RetryAfter: 5 * time.Second}
+	errFull     = Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: "There is no space for new mail at present. Please try again.", RetryAfter: time.Minute}
+)
+
+func errTooLarge(limit int64) *Error {
+	return failure(http.StatusRequestEntityTooLarge, CodeInvalidEmail, fmt.Sprintf("The request body is larger than %d octets.", limit))
+}
+
+// errInternal tells the client no more than what finds the cause in the log.
+func errInternal(id string) *Error {
+	return failure(http.StatusInternalServerError, CodeInternal, "An unexpected error occurred. Please quote the error id "+id+".")
+}

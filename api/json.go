@@ -1,0 +1,132 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+const maxDepth = 32
+
+var (
+	errSyntax    = errors.New("the body is not valid JSON in UTF-8")
+	errDeep      = errors.New("the body is nested too deeply")
+	errDuplicate = errors.New("a key appears twice in one object")
+)
+
+// empty tells whether a body says nothing: clients send all of these where
+// there is nothing to say.
+func empty(b []byte) bool {
+	switch string(bytes.TrimSpace(b)) {
+	case "", "null", `""`, "''":
+		return true
+	}
+	return false
+}
+
+// decode reads the body into v. An empty body leaves v as it is. Keys match
+// without regard to case, unknown ones are ignored.
+func (c *call) decode(v any) *Error {
+	if empty(c.body) {
+		return nil
+	}
+	if err := checkShape(c.body); err != nil {
+		return refuse(CodeJSON, "Invalid JSON: %v.", err)
+	}
+	return decodeChecked(c.body, v)
+}
+
+// decodeChecked decodes what checkShape has passed.
+func decodeChecked(b []byte, v any) *Error {
+	err := json.Unmarshal(b, v)
+	var mismatch *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &mismatch) && mismatch.Field != "":
+		return refuse(CodeField, "Invalid request field(s): '%s'.", mismatch.Field)
+	case errors.As(err, &mismatch):
+		return refuse(CodeField, "Invalid request: the body is a JSON %s.", mismatch.Value)
+	}
+	return refuse(CodeJSON, "Invalid JSON: %v.", errSyntax)
+}
+
+// checkShape refuses what decoders disagree about: text that is not UTF-8,
+// octets behind the value, keys that appear twice, and deep nesting.
+func checkShape(b []byte) error {
+	if !utf8.Valid(b) || !json.Valid(b) {
+		return errSyntax
+	}
+	var s shape
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			end := stringEnd(b, i)
+			if err := s.text(b[i:end]); err != nil {
+				return err
+			}
+			i = end - 1
+		case '{', '[':
+			if len(s.open) == maxDepth {
+				return errDeep
+			}
+			s.open = append(s.open, level{object: b[i] == '{', key: b[i] == '{', exact: strings.EqualFold(s.last, "metadata")})
+		case '}', ']':
+			s.open = s.open[:len(s.open)-1]
+			s.last = ""
+		case ',':
+			s.open[len(s.open)-1].key = s.open[len(s.open)-1].object
+		}
+	}
+	return nil
+}
+
+// shape is where a scan of valid JSON stands.
+type shape struct {
+	open []level
+	last string // the newest key
+}
+
+type level struct {
+	object bool
+	key    bool // the next string is a key
+	exact  bool // keys that differ in case alone are left to the caller
+	seen   map[string]bool
+}
+
+func (s *shape) text(quoted []byte) error {
+	if len(s.open) == 0 || !s.open[len(s.open)-1].key {
+		return nil
+	}
+	l := &s.open[len(s.open)-1]
+	l.key = false
+	var name string
+	if err := json.Unmarshal(quoted, &name); err != nil {
+		return fmt.Errorf("%w: %w", errSyntax, err)
+	}
+	s.last = name
+	if !l.exact {
+		name = strings.ToLower(name)
+	}
+	if l.seen[name] {
+		return errDuplicate
+	}
+	if l.seen == nil {
+		l.seen = map[string]bool{}
+	}
+	l.seen[name] = true
+	return nil
+}
+
+// stringEnd returns the index behind the string that begins at i.
+func stringEnd(b []byte, i int) int {
+	for i++; b[i] != '"'; i++ {
+		if b[i] == '\\' {
+			i++
+		}
+	}
+	return i + 1
+}
