@@ -3,6 +3,7 @@ package domains_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -186,16 +187,28 @@ func TestImport(t *testing.T) {
 }
 
 // The directory keeps at most MaxDomainKeys; what is retired makes room.
-func TestRotate_NeverEnds(t *testing.T) {
-	w := newWorld(t)
-	d := w.live("example.com")
-	var err error
-	for range 9 {
-		if d, err = w.keeper.Rotate(t.Context(), d.ID, true); err != nil {
+func TestRotate_MakesRoom(t *testing.T) {
+	for retired, want := range map[int]error{2: nil, 1: store.ErrLimit} {
+		w := newWorld(t)
+		d := w.live("example.com")
+		for i := len(d.Keys); i < store.MaxDomainKeys; i++ {
+			k := d.Keys[0]
+			k.Selector = fmt.Sprintf("old%d", i)
+			k.Replaced = w.now
+			if i < 2+retired {
+				k.Retired = w.now
+			}
+			d.Keys = append(d.Keys, k)
+		}
+		if _, err := w.dir.Change(t.Context(), w.dir.Snapshot().Revision, store.Change{Domain: &d}); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if _, err := w.keeper.Rotate(t.Context(), d.ID, true); !errors.Is(err, store.ErrLimit) || len(d.Keys) != store.MaxDomainKeys {
-		t.Errorf("%d keys and %v, want the limit", len(d.Keys), err)
+		got, err := w.keeper.Rotate(t.Context(), d.ID, true)
+		if !errors.Is(err, want) {
+			t.Fatalf("with %d retired keys of %d: %v, want %v", retired, len(d.Keys), err, want)
+		}
+		if _, there := got.Key("old2"); err == nil && (there || len(got.Keys) != store.MaxDomainKeys) {
+			t.Errorf("keys are %s, want the retired ones replaced", states(got))
+		}
 	}
 }
