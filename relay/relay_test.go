@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -57,7 +58,8 @@ func TestRelay_FromQueueToHost(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if len(outcomes) != 3 || outcomes[0].Sent != 1 || outcomes[0].Waiting != 1 || outcomes[0].Bounced != 1 {
+	first := func(o relay.Outcome) bool { return o.Sent == 1 && o.Waiting == 1 && o.Bounced == 1 }
+	if len(outcomes) != 3 || !slices.ContainsFunc(outcomes, first) { // the notice may be told of before what caused it
 		t.Errorf("outcomes = %+v", outcomes)
 	}
 }
