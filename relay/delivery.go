@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,7 +35,7 @@ func (d *Dispatcher) attempt(ctx context.Context, st start) (o outcome) {
 	}
 	d.log.claimed(c.Delivery)
 	began := time.Now()
-	decision := d.decide(ctx, c)
+	decision := d.decide(ctx, c, st.memo)
 	if decision.Hold {
 		d.hold(ctx, c.Message.ID)
 	}
@@ -62,7 +63,7 @@ func (d *Dispatcher) unclaimed(ctx context.Context, st start, err error) outcome
 }
 
 // decide makes the attempt. A panic costs this attempt only: the delivery is put off as after a temporary failure.
-func (d *Dispatcher) decide(ctx context.Context, c store.Claimed) (decision Decision) {
+func (d *Dispatcher) decide(ctx context.Context, c store.Claimed, memo string) (decision Decision) {
 	defer func() {
 		if p := recover(); p != nil {
 			decision = d.afterPanic(c, p)
@@ -78,6 +79,8 @@ func (d *Dispatcher) decide(ctx context.Context, c store.Claimed) (decision Deci
 		return d.opts.Policy.Capture(c, now, "kept by the stream's mode; nothing was sent")
 	case d.opts.Policy.Expired(c.Delivery, now):
 		decision = d.opts.Policy.Expire(c, now)
+	case memo != "":
+		decision = d.putOff(c, memo)
 	default:
 		decision = d.send(ctx, c, stream, act)
 	}
@@ -116,6 +119,7 @@ func (d *Dispatcher) send(ctx context.Context, c store.Claimed, stream store.Str
 	decision := d.opts.Policy.Next(Attempt{
 		Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Conversation: talk.conversation(),
 	})
+	decision.contact.hosts = talk.mailHosts()
 	if act == actRedirect {
 		decision.Suppress = nil // the addresses were never written to
 	}
@@ -146,6 +150,20 @@ func (d *Dispatcher) opener(id store.ID) func(context.Context) (io.ReadCloser, e
 	return func(ctx context.Context) (io.ReadCloser, error) { return d.queue.Body(ctx, id) }
 }
 
+// putOff ends an attempt at a dead site without asking it.
+func (d *Dispatcher) putOff(c store.Claimed, memo string) Decision {
+	open := openRecipients(c.Delivery)
+	r := Result{Err: errSiteDead, Reply: store.Reply{Command: phaseConnect, Enhanced: [3]int{4, 4, 1}, Text: escape("not asked: the newest attempt at the same place ended with: " + memo)}}
+	results := slices.Repeat([]Result{r}, len(open))
+	decision := d.opts.Policy.Next(Attempt{
+		Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Conversation: c.Delivery.Conversation,
+	})
+	decision.contact = contact{}
+	return decision
+}
+
+var errSiteDead = errors.New("the destination gives no answer")
+
 // afterPanic must not touch anything that may have caused the panic, such as the body or the addresses.
 func (d *Dispatcher) afterPanic(c store.Claimed, p any) Decision {
 	n := d.panicked.add(c.Message.ID)
@@ -156,7 +174,7 @@ func (d *Dispatcher) afterPanic(c store.Claimed, p any) Decision {
 		results[i] = Result{Err: fmt.Errorf("internal fault, time %d of %d", n, holdAfter)}
 	}
 	decision := d.opts.Policy.Next(Attempt{Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand()})
-	decision.Failed, decision.Hold, decision.contact = nil, n >= holdAfter, noContact
+	decision.Failed, decision.Hold, decision.contact = nil, n >= holdAfter, contact{}
 	return decision
 }
 

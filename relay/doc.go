@@ -5,6 +5,8 @@
 //
 //	dispatcher.go  one goroutine owns the schedule: when a delivery may start
 //	turns.go       who is next: classes, servers, streams
+//	site.go        what is learned of a destination: limits, rests, silence
+//	receivers.go   where the limits of large receivers begin
 //	mode.go        what an attempt does: capture, redirect, send, or wait for a stream that is gone
 //	transport.go   the network: routes, connections, one Result per recipient
 //	verdict.go     the only place that tells permanent from temporary

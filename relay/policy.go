@@ -272,7 +272,24 @@ func (n *decider) putOff(index int, v Verdict, reply store.Reply, detail string)
 	default:
 		n.event(store.EventDeferred, index, reply, detail)
 	}
-	n.atLeast(n.policy.Wait(n.delivery.Attempt, n.attempt.Rand), fmt.Sprintf("the retry schedule after attempt %d", n.delivery.Attempt))
+	wait, why := n.policy.Wait(n.delivery.Attempt, n.attempt.Rand), fmt.Sprintf("the retry schedule after attempt %d", n.delivery.Attempt)
+	if asked, ok := tryAgainIn(reply.Text); ok && reply.Host != "" && v == Temporary {
+		wait, why = n.policy.asked(asked, wait, n.delivery.Attempt, n.attempt.Rand), fmt.Sprintf("%s asks for %v", reply.Host, asked)
+	}
+	n.atLeast(wait, why)
+}
+
+// maxShortHints is for how many attempts a host is believed that asks for less than the schedule's wait. One that asks so
+// again and again does not keep its word.
+const maxShortHints = 3
+
+// asked is the wait after a reply that names one: a little more than that, at least the first of the schedule.
+func (p Policy) asked(hint, scheduled time.Duration, attempt int, rand float64) time.Duration {
+	wait := max(hint+time.Duration(rand*float64(hint)/10), p.Schedule[0])
+	if wait < scheduled && attempt > maxShortHints {
+		return scheduled
+	}
+	return wait
 }
 
 func (n *decider) atLeast(wait time.Duration, why string) {

@@ -30,6 +30,9 @@ type schedule struct {
 	parked   []*streamQueue // may have none of the free places
 	bulk     int            // flying of class broadcast
 	sites    map[string]*site
+	known    knownSites
+	idle     ring[*site]  // remembered, and not used when they were put here
+	resting  restingOrder // with lanes that wait for the end of their rest
 	waiting  laneHeap
 	flying   int
 	recent   recentlyDone
@@ -79,7 +82,10 @@ type start struct {
 	attempt int
 	stream  *streamQueue
 	site    *site
-	bulk    int // 1 where it counts as broadcast
+	bulk    int    // 1 where it counts as broadcast
+	domain  string // whose site this is, "" where it does not depend on look-ups
+	began   int64
+	memo    string // why the site is dead: the delivery is put off without asking; "" where it is not
 }
 
 func newSchedule(limits Limits, snap *store.Snapshot) *schedule {
@@ -217,16 +223,38 @@ func (s *schedule) unwait(l *lane) {
 	}
 }
 
+// block lets a lane wait for its site.
+func (s *schedule) block(l *lane, at *site, now int64) {
+	l.place, l.site = laneBlocked, at
+	at.blocked.push(l)
+	if at.rest > now && !at.resting {
+		at.resting = true
+		heap.Push(&s.resting, at)
+	}
+}
+
 // wake moves the lanes whose time has come to their streams, and returns when the next one's comes.
 func (s *schedule) wake(now int64) (next int64, any bool) {
+	for len(s.resting) > 0 && s.resting[0].rest <= now {
+		at := heap.Pop(&s.resting).(*site)
+		at.resting = false
+		s.wakeBlocked(at)
+		s.dropSite(at)
+	}
+	if any = len(s.resting) > 0; any {
+		next = s.resting[0].rest
+	}
 	for len(s.waiting) > 0 {
 		l := s.waiting[0]
 		if due := s.head(l); due > now {
-			return due, true
+			if !any || due < next {
+				next = due
+			}
+			return next, true
 		}
 		s.place(l, now)
 	}
-	return 0, false
+	return next, any
 }
 
 // take starts the first due delivery of the lane at the front of a stream's ring, or moves that lane to where it belongs.
@@ -237,10 +265,9 @@ func (s *schedule) take(q *streamQueue, now int64) (start, bool) {
 		s.place(l, now)
 		return start{}, false
 	}
-	at := s.site(q.route, l.destination)
-	if at.full() {
-		l.place, l.site = laneBlocked, at
-		at.blocked.push(l)
+	at, domain := s.site(q.route, l.destination)
+	if at.closed(now) {
+		s.block(l, at, now)
 		return start{}, false
 	}
 	slot := s.tickets.pop(l)
@@ -250,7 +277,10 @@ func (s *schedule) take(q *streamQueue, now int64) (start, bool) {
 	s.bulk += q.bulk()
 	at.flying++
 	s.flying++
-	st := start{slot: slot, id: e.key.id(), attempt: int(e.attempt), stream: q, site: at, bulk: q.bulk()}
+	st := start{slot: slot, id: e.key.id(), attempt: int(e.attempt), stream: q, site: at, bulk: q.bulk(), domain: domain, began: now}
+	if at.dead > now {
+		st.memo = at.memo
+	}
 	s.place(l, now)
 	return st, true
 }
@@ -262,7 +292,7 @@ func (s *schedule) done(st start, o outcome, now int64) {
 	st.stream.flying--
 	s.bulk -= st.bulk
 	st.site.flying--
-	st.site.learn(o.contact)
+	s.learned(st, o.contact, now)
 	s.flying--
 	e.flying = false
 	switch {

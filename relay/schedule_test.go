@@ -123,24 +123,6 @@ func TestSchedule_Flight(t *testing.T) {
 	}
 }
 
-// TestSite_Window is how many attempts a site gets after what it has answered, most of them at once.
-func TestSite_Window(t *testing.T) {
-	reply := []Result{{Reply: store.Reply{Code: 450, Command: phaseRcpt, Host: "mx"}}}
-	silence := []Result{{Err: errNoResult, Reply: store.Reply{Command: phaseConnect}}}
-	ours := []Result{own(phaseDNS, 556, detailNullMX, time.Time{}, "null MX").result("")}
-	stopped := []Result{{Err: errInterrupted}}
-	mixed := append(silence[:1:1], reply...)
-	at := &site{limit: 4, window: firstWindow}
-	for i, c := range []struct {
-		results []Result
-		want    int
-	}{{reply, 3}, {ours, 3}, {stopped, 3}, {mixed, 4}, {reply, 4}, {silence, 1}, {stopped, 1}, {silence, 1}, {reply, 2}, {nil, 2}} {
-		if at.learn(contactOf(c.results)); at.window != c.want {
-			t.Errorf("step %d: window %d, want %d", i, at.window, c.want)
-		}
-	}
-}
-
 // TestSchedule_Model runs random operations against what must always hold: nothing is lost, nothing starts early or twice,
 // and no limit is exceeded.
 func TestSchedule_Model(t *testing.T) {
@@ -295,9 +277,9 @@ func BenchmarkSchedule(b *testing.B) {
 
 // What cannot be signed says nothing about its destination, which silence would narrow to one attempt at a time.
 func TestContact_OfWhatWasNeverSent(t *testing.T) {
-	failed := func(phase string) Result { return broken(phase, detailTLS, errNoResult, time.Time{}).result("") }
-	for phase, want := range map[string]contact{phaseSign: noContact, phaseConnect: silent} {
-		if got := contactOf([]Result{failed(phase), failed(phase)}); got != want {
+	failed := func(phase string) Result { return broken(phase, detailLost, errNoResult, time.Time{}).result("") }
+	for phase, want := range map[string]contactKind{phaseSign: noContact, phaseConnect: silent} {
+		if got := contactOf([]Result{failed(phase), failed(phase)}).kind; got != want {
 			t.Errorf("contact of a failure at %s = %d, want %d", phase, got, want)
 		}
 	}

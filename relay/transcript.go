@@ -125,6 +125,12 @@ func (t *transcript) found(domain string, hosts []string) {
 	t.hosts = slices.Clone(hosts)
 }
 
+func (t *transcript) mailHosts() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.hosts
+}
+
 func (t *transcript) conversation() store.Conversation {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -22,6 +22,8 @@ type admin struct {
 	now     func() time.Time
 	by      string                                       // who is named in events
 	waiting func(store.DeliveryID) (relay.Waiting, bool) // asks the running dispatcher; nil on the files
+	revive  func()                                       // likewise
+	sites   func() []relay.SiteStatus                    // likewise
 
 	out  io.Writer
 	json bool

@@ -14,7 +14,7 @@ import (
 
 func (a *app) queueCommand() *cobra.Command {
 	return a.group("queue", "Mail that is waiting: look at it, hold it, release it, retry it, delete it",
-		a.queueList(), a.queueLanes(), a.queueShow(),
+		a.queueList(), a.queueLanes(), a.queueSites(), a.queueShow(),
 		a.queueAct("retry", "Make deliveries due now", store.Retry),
 		a.queueAct("hold", "Keep deliveries from being tried until they are released", store.Hold),
 		a.queueAct("release", "Let held deliveries go on", store.Release),
@@ -325,6 +325,9 @@ type amended struct {
 // amend works in batches, each one transaction. A batch that fails for one busy
 // message is done message by message, so that the rest does not wait for it.
 func amend(ctx context.Context, a *admin, what store.Amendment, ids []store.ID) error {
+	if what == store.Retry && a.revive != nil {
+		a.revive() // or those retried would be put off again by what their destination answered last
+	}
 	done := amended{Action: what, Messages: len(ids), Busy: []store.ID{}}
 	for batch := range slices.Chunk(ids, pageSize) {
 		n, err := a.store.Amend(ctx, what, a.by, a.now(), batch...)

@@ -132,7 +132,7 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 		return nil, &exitError{exitConfig, fmt.Errorf("delivery: %w", err)}
 	}
 	live := newAdmin(s.files, s.cfg)
-	live.waiting = s.relay.Waiting
+	live.waiting, live.sites, live.revive = s.relay.Waiting, s.relay.Sites, s.relay.Revive
 	s.control, err = listenControl(s.cfg, live, log.With("part", "control"))
 	return s, err
 }
