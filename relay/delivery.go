@@ -111,7 +111,7 @@ func (d *Dispatcher) send(ctx context.Context, c store.Claimed, stream store.Str
 	if act == actRedirect {
 		results = spread(results, len(open), stream.RedirectTo)
 	} else {
-		ownSuccess(job.Recipients, results)
+		ownPaths(job.Recipients, results)
 	}
 	for len(results) < len(open) {
 		results = append(results, Result{Err: errNoResult})

@@ -247,7 +247,7 @@ func (n *decider) settle(index int, r Result) {
 		rcpt.State = store.Bounced
 		n.event(store.EventBounced, index, reply, r.Detail)
 		n.Failed = append(n.Failed, index)
-		n.classify(index, classOf(reply, len(n.attempt.Open) > 1))
+		n.classify(index, classOf(reply, len(n.attempt.Open) > 1 && !r.Alone))
 	default:
 		n.putOff(index, verdict, reply, r.Detail)
 	}

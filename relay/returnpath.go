@@ -45,11 +45,13 @@ func (d *Dispatcher) forwarded(c store.Claimed, stream store.Stream, i int, r st
 	return out
 }
 
-// ownSuccess makes success notices ours for the recipients whose return path is: the next hop's would not reach the sender.
-func ownSuccess(recipients []Rcpt, results []Result) {
+// ownPaths notes what a return path of its own means for a recipient: a transaction of its own, and success notices by us,
+// since the next hop's would not reach the sender.
+func ownPaths(recipients []Rcpt, results []Result) {
 	for i := range min(len(recipients), len(results)) {
-		if recipients[i].ReturnPath != "" && results[i].Verdict() == Delivered {
-			results[i].Relayed = true
+		if recipients[i].ReturnPath != "" {
+			results[i].Alone = true
+			results[i].Relayed = results[i].Relayed || results[i].Verdict() == Delivered
 		}
 	}
 }

@@ -135,23 +135,25 @@ func TestClassifiedRefusals(t *testing.T) {
 		want   string // types, by event
 		listed string
 		err    error
+		path   string
 	}{
-		{"hard", store.Stream{}, map[string]relay.Result{"b@example.test": gone}, "b@example.test HardBounce", "b@example.test", nil},
-		{"two hard ones", store.Stream{}, map[string]relay.Result{"b@example.test": gone, "c@example.test": gone}, "b@example.test HardBounce, c@example.test HardBounce", "b@example.test c@example.test", nil},
-		{"the list fails", store.Stream{}, map[string]relay.Result{"b@example.test": gone}, "b@example.test HardBounce", "b@example.test", errors.New("disk full")},
-		{"ours", store.Stream{}, map[string]relay.Result{"b@example.test": at(550, [3]int{5, 7, 26}, "dot", "blocked by DMARC policy")}, "b@example.test DMARCPolicy", "", nil},
-		{"full", store.Stream{}, map[string]relay.Result{"b@example.test": at(552, [3]int{5, 2, 2}, "dot", "mailbox full")}, "b@example.test SoftBounce", "", nil},
-		{"the reverse-path is unknown", store.Stream{}, map[string]relay.Result{"b@example.test": at(550, [3]int{5, 1, 1}, "mail", "user unknown")}, "b@example.test Blocked", "", nil},
-		{"the content of several", store.Stream{}, map[string]relay.Result{"b@example.test": at(550, [3]int{5, 1, 1}, "dot", "user unknown")}, "b@example.test SoftBounce", "", nil},
-		{"expired", store.Stream{}, map[string]relay.Result{"b@example.test": at(450, [3]int{4, 1, 1}, "rcpt", "user unknown"), "c@example.test": at(535, [3]int{5, 7, 8}, "auth", "user unknown")}, "b@example.test Transient, c@example.test Transient", "", nil},
-		{"expired without an answer", store.Stream{}, map[string]relay.Result{"b@example.test": {Err: errors.New("lookup example.test: no such user")}}, "b@example.test Transient", "", nil},
-		{"redirected", store.Stream{Mode: store.ModeRedirect, RedirectTo: "dev@team.test"}, map[string]relay.Result{"dev@team.test": gone}, "b@example.test HardBounce, c@example.test HardBounce", "", nil},
+		{"hard", store.Stream{}, map[string]relay.Result{"b@example.test": gone}, "b@example.test HardBounce", "b@example.test", nil, ""},
+		{"two hard ones", store.Stream{}, map[string]relay.Result{"b@example.test": gone, "c@example.test": gone}, "b@example.test HardBounce, c@example.test HardBounce", "b@example.test c@example.test", nil, ""},
+		{"the list fails", store.Stream{}, map[string]relay.Result{"b@example.test": gone}, "b@example.test HardBounce", "b@example.test", errors.New("disk full"), ""},
+		{"ours", store.Stream{}, map[string]relay.Result{"b@example.test": at(550, [3]int{5, 7, 26}, "dot", "blocked by DMARC policy")}, "b@example.test DMARCPolicy", "", nil, ""},
+		{"full", store.Stream{}, map[string]relay.Result{"b@example.test": at(552, [3]int{5, 2, 2}, "dot", "mailbox full")}, "b@example.test SoftBounce", "", nil, ""},
+		{"the reverse-path is unknown", store.Stream{}, map[string]relay.Result{"b@example.test": at(550, [3]int{5, 1, 1}, "mail", "user unknown")}, "b@example.test Blocked", "", nil, ""},
+		{"the content of several", store.Stream{}, map[string]relay.Result{"b@example.test": at(550, [3]int{5, 1, 1}, "dot", "user unknown")}, "b@example.test SoftBounce", "", nil, ""},
+		{"the content of one", store.Stream{}, map[string]relay.Result{"b@example.test": at(554, [3]int{5, 1, 1}, "dot", "user unknown")}, "b@example.test HardBounce", "b@example.test", nil, "x@bounces.test"},
+		{"expired", store.Stream{}, map[string]relay.Result{"b@example.test": at(450, [3]int{4, 1, 1}, "rcpt", "user unknown"), "c@example.test": at(535, [3]int{5, 7, 8}, "auth", "user unknown")}, "b@example.test Transient, c@example.test Transient", "", nil, ""},
+		{"expired without an answer", store.Stream{}, map[string]relay.Result{"b@example.test": {Err: errors.New("lookup example.test: no such user")}}, "b@example.test Transient", "", nil, ""},
+		{"redirected", store.Stream{Mode: store.ModeRedirect, RedirectTo: "dev@team.test"}, map[string]relay.Result{"dev@team.test": gone}, "b@example.test HardBounce, c@example.test HardBounce", "", nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				q, l := newQueue(), &list{err: c.err}
 				c.stream.ID = "outbound"
-				start(t, q, newDirectory(t, c.stream), relay.Options{Hostname: "relay.test", Transport: sendTo(c.fate), Suppressor: l})
+				start(t, q, newDirectory(t, c.stream), relay.Options{Hostname: "relay.test", Transport: sendTo(c.fate), Suppressor: l, ReturnPath: func(store.Message, int) string { return c.path }})
 				id := original(q, nil)
 				time.Sleep(6 * 24 * time.Hour)
 				synctest.Wait()

@@ -55,6 +55,8 @@ type Result struct {
 	TLS store.TLS
 	// Route names the route taken, for Job.Pinned.
 	Route string
+	// Alone is set where the transaction had this recipient only, so that what is said of the content may be about it.
+	Alone bool
 	// Detail describes the connection for people: address, TLS achieved, how often it had been used.
 	Detail string
 	// SignedBy are the names of the DKIM records that verify what was sent.
