@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,9 +20,11 @@ type target struct {
 	host     string // for TLS and for people
 	address  string // to dial
 	tls      store.TLSMode
-	username string // "" means no AUTH
-	password string // the file, never the password
-	proof    string // what the certificate was checked against, where tls does not say it all
+	username string     // "" means no AUTH
+	password string     // the file, never the password
+	source   netip.Addr // invalid: any
+	helo     string     // our name there; "" means Options.Hostname
+	proof    string     // what the certificate was checked against, where tls does not say it all
 }
 
 // verified tells whether the host is known to be the one meant.
@@ -129,7 +132,7 @@ func (n *network) open(ctx context.Context, h hop, useTLS bool) (*conn, *fault) 
 func (n *network) dial(ctx context.Context, h hop) (*conn, *fault) {
 	dialCtx, cancel := context.WithTimeoutCause(ctx, n.opts.Timeouts.Connect, errors.New("no connection in time"))
 	defer cancel()
-	raw, err := n.opts.Dial(dialCtx, "tcp", h.address)
+	raw, err := n.dialer(h.target)(dialCtx, "tcp", h.address)
 	if err != nil {
 		if dialCtx.Err() != nil {
 			err = context.Cause(dialCtx)
@@ -169,7 +172,7 @@ func (n *network) introduce(ctx context.Context, c *conn, useTLS bool) *fault {
 
 // hello says EHLO, or HELO to a host that knows no extensions (RFC 5321 3.2).
 func (n *network) hello(ctx context.Context, c *conn) *fault {
-	r, f := c.command(ctx, phaseHello, n.opts.Timeouts.Hello, "EHLO "+n.opts.Hostname)
+	r, f := c.command(ctx, phaseHello, n.opts.Timeouts.Hello, "EHLO "+n.name(c.target))
 	if f != nil {
 		return f
 	}
@@ -181,7 +184,7 @@ func (n *network) hello(ctx context.Context, c *conn) *fault {
 		return c.refused(r, phaseHello)
 	}
 	c.ext = extensions{}
-	r, f = c.command(ctx, phaseHello, n.opts.Timeouts.Hello, "HELO "+n.opts.Hostname)
+	r, f = c.command(ctx, phaseHello, n.opts.Timeouts.Hello, "HELO "+n.name(c.target))
 	if f == nil && r.code/100 != 2 {
 		f = c.refused(r, phaseHello)
 	}

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -209,6 +210,9 @@ func (c *conn) detail() string {
 	secure := c.secure
 	if secure == "" {
 		secure = "no TLS"
+	}
+	if c.target.source.IsValid() {
+		secure = fmt.Sprintf("from %s as %s, %s", c.target.source, cmp.Or(c.target.helo, "this server"), secure)
 	}
 	return fmt.Sprintf("via %s (%s), %s, message %d on this connection", c.target.host, c.raw.RemoteAddr(), secure, c.uses)
 }

@@ -92,7 +92,7 @@ func (d *Dispatcher) decide(ctx context.Context, c store.Claimed, memo string) (
 // send gives the message to the transport and asks the policy what follows.
 func (d *Dispatcher) send(ctx context.Context, c store.Claimed, stream store.Stream, act action) Decision {
 	open := openRecipients(c.Delivery)
-	job := Job{Message: c.Message, Route: stream.Route, Alternates: stream.Alternates, Pinned: c.Delivery.Route, Open: d.opener(c.Message.ID)}
+	job := Job{Message: c.Message, Route: stream.Route, Alternates: stream.Alternates, Pinned: c.Delivery.Route, Sources: stream.Sources, Open: d.opener(c.Message.ID)}
 	for _, i := range open {
 		r := c.Delivery.Recipients[i]
 		job.Recipients = append(job.Recipients, d.forwarded(c, stream, i, r))

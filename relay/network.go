@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"sync/atomic"
 	"time"
 
 	"github.com/mailchute/mailchute/message"
@@ -22,6 +23,7 @@ type network struct {
 
 	unreached unreached
 	routes    routeBook
+	turn      atomic.Uint64 // of source addresses
 }
 
 func newNetwork(opts Options) *network {
@@ -46,6 +48,7 @@ func (n *network) Close() error {
 // errand is one job's recipients at one destination.
 type errand struct {
 	route   store.Route
+	sources []store.Source
 	domain  string
 	env     envelope // rcpts: those without a result yet
 	open    func(context.Context) (io.ReadCloser, error)
@@ -133,7 +136,7 @@ func (n *network) errands(job Job, results map[int]Result) []*errand {
 		}
 		e := byDomain[domain]
 		if e == nil {
-			e = &errand{route: job.Route, domain: domain, open: job.Open, results: results, env: envelope{message: job.Message, from: from}}
+			e = &errand{route: job.Route, sources: job.Sources, domain: domain, open: job.Open, results: results, env: envelope{message: job.Message, from: from}}
 			byDomain[domain] = e
 			list = append(list, e)
 		}
@@ -170,6 +173,10 @@ func (n *network) deliver(ctx context.Context, e *errand) {
 		}
 		if f != nil {
 			transcriptOf(ctx).note("%s", f.reply.Text)
+			last = worse(last, f)
+			continue
+		}
+		if h, f = n.from(h, e.sources); f != nil {
 			last = worse(last, f)
 			continue
 		}

@@ -64,6 +64,8 @@ type Options struct {
 	TLSReports SessionRecorder
 	// Dial opens connections; nil means a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// DialFrom opens connections for streams that name source addresses; nil means a net.Dialer.
+	DialFrom func(ctx context.Context, source netip.Addr, network, address string) (net.Conn, error)
 	// Listeners are the addresses at which this server takes mail itself. Those on MXPort are no mail hosts for us to
 	// send to.
 	Listeners []netip.AddrPort
@@ -151,6 +153,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{}).DialContext
+	}
+	if o.DialFrom == nil {
+		o.DialFrom = dialFrom
 	}
 	if o.ReadPassword == nil {
 		o.ReadPassword = readPasswordFile

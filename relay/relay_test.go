@@ -56,6 +56,10 @@ func TestRelay_FromQueueToHost(t *testing.T) {
 	if n := sender.Wait(1)[0]; n.From != "" || n.To[0].Address != "sender@sender.test" || !bytes.Contains(n.Body, []byte("gone@example.test")) {
 		t.Errorf("notice = %+v", n)
 	}
+	observed := func() int { mu.Lock(); defer mu.Unlock(); return len(outcomes) }
+	for end := time.Now().Add(10 * time.Second); observed() < 3 && time.Now().Before(end); { // the observer comes after the store
+		time.Sleep(time.Millisecond)
+	}
 	mu.Lock()
 	defer mu.Unlock()
 	first := func(o relay.Outcome) bool { return o.Sent == 1 && o.Waiting == 1 && o.Bounced == 1 }

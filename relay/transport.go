@@ -26,6 +26,8 @@ type Job struct {
 	Alternates []store.Route
 	Pinned     string
 	Recipients []Rcpt
+	// Sources are the addresses to send from; none means any.
+	Sources []store.Source
 	// Open opens the octets of the message. It is called once per transaction.
 	Open func(ctx context.Context) (io.ReadCloser, error)
 }

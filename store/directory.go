@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -131,6 +132,9 @@ type Stream struct {
 	Route       Route      `json:"route"`
 	// Alternates are further routes, for what Route cannot take.
 	Alternates []Route `json:"alternates,omitempty"`
+	// Sources are the local addresses that its mail leaves from, in turns; none
+	// means that the system chooses.
+	Sources []Source `json:"sources,omitempty"`
 	// Weight is the stream's share in the round robin between streams, 1 to 100;
 	// 0 means 10.
 	Weight int `json:"weight,omitempty"`
@@ -154,6 +158,12 @@ type Stream struct {
 	IgnoreBounces bool      `json:"ignore_bounces,omitempty"`
 	Created       time.Time `json:"created"`
 	Archived      time.Time `json:"archived,omitzero"`
+}
+
+// Source is a local address with the name that belongs to it.
+type Source struct {
+	Address  netip.Addr `json:"address"`
+	Hostname string     `json:"hostname,omitempty"` // in EHLO; "" means the server's
 }
 
 // Routes returns all routes, the first being Route.

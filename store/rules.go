@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // The rules of the directory, one function a record. They run inside
@@ -76,7 +77,28 @@ func checkOutbound(v Stream) error {
 	default:
 		return invalid("stream mode", "%q is none of live, capture, redirect", v.Mode)
 	}
+	if err := checkSources(v.Sources); err != nil {
+		return err
+	}
 	return checkRoutes(v)
+}
+
+func checkSources(sources []Source) error {
+	if len(sources) > MaxSources {
+		return fmt.Errorf("a stream has at most %d source addresses: %w", MaxSources, ErrLimit)
+	}
+	for i, s := range sources {
+		if !s.Address.IsValid() || s.Address.IsUnspecified() || s.Address.IsMulticast() || s.Address.Is4In6() {
+			return invalid("stream source", "%q is not an address to send from", s.Address)
+		}
+		if strings.Trim(strings.ToLower(s.Hostname), "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" || len(s.Hostname) > 253 {
+			return invalid("stream source", "%q is not a host name", s.Hostname)
+		}
+		if slices.ContainsFunc(sources[:i], func(o Source) bool { return o.Address == s.Address }) {
+			return fmt.Errorf("source address %s: %w", s.Address, ErrExists)
+		}
+	}
+	return nil
 }
 
 func checkRoutes(v Stream) error {

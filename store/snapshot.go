@@ -11,6 +11,7 @@ import (
 // Limits of the directory.
 const (
 	MaxServerTokens = 3  // API tokens of one server
+	MaxSources      = 64 // addresses of one stream
 	MaxRoutes       = 10 // of one stream
 	MaxStreams      = 30 // streams of one server, its three default ones included
 	MaxSMTPTokens   = 30 // SMTP tokens of one stream

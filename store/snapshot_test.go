@@ -3,6 +3,7 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +60,15 @@ func stream(edit func(*store.Stream)) store.Change {
 }
 
 func route(r store.Route) store.Change { return stream(func(s *store.Stream) { s.Route = r }) }
+
+// sources takes addresses and names in turns.
+func sources(list ...string) store.Change {
+	return stream(func(s *store.Stream) {
+		for i := 0; i < len(list); i += 2 {
+			s.Sources = append(s.Sources, store.Source{Address: netip.MustParseAddr(list[i]), Hostname: list[i+1]})
+		}
+	})
+}
 
 func routes(r ...store.Route) store.Change {
 	return stream(func(s *store.Stream) { s.Route, s.Alternates = r[0], r[1:] })
@@ -118,6 +128,10 @@ func TestWith_Rules(t *testing.T) {
 		{"password over TLS to anybody", route(store.Route{Host: "relay", Port: 25, TLS: store.TLSRequired, Username: "u", PasswordFile: "f"}), store.ErrInvalid},
 		{"verified MX", route(store.Route{TLS: store.TLSVerified}), nil},
 		{"MX with TLS", route(store.Route{TLS: store.TLSRequired}), nil},
+		{"sources", sources("192.0.2.1", "mail1.example.com", "2001:db8::1", ""), nil},
+		{"the same source twice", sources("192.0.2.1", "", "192.0.2.1", "b"), store.ErrExists},
+		{"unspecified source", sources("0.0.0.0", ""), store.ErrInvalid},
+		{"source with a bad name", sources("192.0.2.1", "a b"), store.ErrInvalid},
 		{"several routes", routes(store.Route{}, store.Route{Host: "a", Port: 25, Weight: 100}, store.Route{Host: "a", Port: 25, TLS: store.TLSStartTLS, Username: "u", PasswordFile: "f"}), nil},
 		{"the same route twice", routes(store.Route{Host: "a", Port: 25}, store.Route{Host: "a", Port: 25, TLS: store.TLSNone}), store.ErrExists},
 		{"a bad route among several", routes(store.Route{}, store.Route{Host: "a"}), store.ErrInvalid},

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -148,4 +150,33 @@ func editRoutes(s *store.Stream, number string, edit func([]store.Route, int) []
 	routes = edit(routes, n-1)
 	s.Route, s.Alternates = routes[0], routes[1:]
 	return nil
+}
+
+// parseSources reads the values of --source.
+func parseSources(values []string) ([]store.Source, error) {
+	var out []store.Source
+	for _, v := range values {
+		if v == "" {
+			continue
+		}
+		address, name, named := strings.Cut(v, "=")
+		a, err := netip.ParseAddr(address)
+		if err != nil || named && !validHostname(name) {
+			return nil, usage("--source: %q is not address or address=name, such as 192.0.2.1=mail1.example.com", v)
+		}
+		out = append(out, store.Source{Address: a.Unmap(), Hostname: name})
+	}
+	return out, nil
+}
+
+func sourceText(sources []store.Source) string {
+	var out []string
+	for _, s := range sources {
+		text := s.Address.String()
+		if s.Hostname != "" {
+			text += " as " + s.Hostname
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, ", ")
 }

@@ -111,6 +111,7 @@ type streamFlags struct {
 	name, description, mode, redirect, smarthost, tls, username, passwordFile string
 	mx, intakePaused, refuseBareLF, requireDKIM, keepSender, suppressBounces  bool
 	weight                                                                    int
+	sources                                                                   []string
 	cmd                                                                       *cobra.Command
 }
 
@@ -126,6 +127,7 @@ func addStreamFlags(cmd *cobra.Command) *streamFlags {
 	f.StringVar(&v.username, "username", "", "`user` at the smarthost")
 	f.StringVar(&v.passwordFile, "password-file", "", "`file` with the password at the smarthost, read at each use")
 	f.BoolVar(&v.mx, "mx", false, "deliver to the recipients' own mail hosts")
+	f.StringSliceVar(&v.sources, "source", nil, "send from this local `address`, or address=name with the name for EHLO; repeatable, in turns; \"\" for any")
 	f.IntVar(&v.weight, "weight", 10, "share between streams, 1 to 100")
 	f.BoolVar(&v.intakePaused, "refuse-submissions", false, "refuse submissions for now (=false: take them)")
 	f.BoolVar(&v.refuseBareLF, "refuse-bare-lf", false, "refuse messages with bare LF instead of repairing them (=false: repair)")
@@ -155,6 +157,13 @@ func (v *streamFlags) apply(s *store.Stream, abs func(string) string) error {
 			return usage("--redirect-to: %v", err)
 		}
 		s.RedirectTo = address.String()
+	}
+	if f.Changed("source") {
+		list, err := parseSources(v.sources)
+		if err != nil {
+			return err
+		}
+		s.Sources = list
 	}
 	return v.route(s, abs)
 }
@@ -263,6 +272,9 @@ func showStream(ctx context.Context, a *admin, s store.Stream) error {
 		t.row("Kind", s.Kind)
 		t.row("Mode", dash(string(s.Mode)))
 		t.row("Route", route(s))
+		if len(s.Sources) > 0 {
+			t.row("Sources", sourceText(s.Sources))
+		}
 		t.row("Weight", weight(s))
 		t.row("DKIM required", s.RequireDKIM)
 		t.row("State", streamState(s))

@@ -2,6 +2,7 @@ package testmx
 
 import (
 	"crypto/tls"
+	"net/netip"
 	"time"
 )
 
@@ -102,7 +103,8 @@ func (s Script) withDefaults() Script {
 
 // Message is one message that was accepted, as it came.
 type Message struct {
-	Conn   int    // number of the connection, from 1
+	Conn   int // number of the connection, from 1
+	Client netip.Addr
 	Hello  string // argument of EHLO or HELO
 	TLS    bool
 	User   string // who logged in

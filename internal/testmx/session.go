@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -260,6 +261,14 @@ func (c *session) onHello(verb, arg string) error {
 	return c.answer(Hello, "", strings.Join(lines, "\n"), func() { c.hello, c.mail = arg, nil })
 }
 
+func (c *session) client() netip.Addr {
+	ap, err := netip.ParseAddrPort(c.nc.RemoteAddr().String())
+	if err != nil {
+		c.s.t.Errorf("testmx: %v", err)
+	}
+	return ap.Addr().Unmap()
+}
+
 func (c *session) onStartTLS() error {
 	if c.tls || c.s.script.TLS == NoTLS {
 		return c.send("503 5.5.1 no TLS now")
@@ -310,7 +319,7 @@ func (c *session) onMail(arg string) error {
 	address, params := splitPath(arg, "FROM:")
 	c.checkParams(params)
 	return c.answer(Mail, "", "250 2.1.0 sender ok", func() {
-		c.mail = &Message{Conn: c.id, Hello: c.hello, TLS: c.tls, User: c.user, From: address, Params: params}
+		c.mail = &Message{Conn: c.id, Client: c.client(), Hello: c.hello, TLS: c.tls, User: c.user, From: address, Params: params}
 	})
 }
 
