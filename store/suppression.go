@@ -114,7 +114,8 @@ type SuppressionChange struct {
 }
 
 // Suppressions holds the addresses that streams do not write to. A list
-// outlives its stream: one that is made again under the same ID has it.
+// outlives its stream: one that is made again under the same ID has it. Deleting
+// a server deletes its lists, since no other will have its number.
 type Suppressions interface {
 	// Suppress puts addresses on their lists, all or none, and returns how many
 	// it put there anew. One that is on its list already stays as it is, unless

@@ -124,6 +124,13 @@ func writeChanges(tx *bbolt.Tx, old, next *store.Snapshot, changes []store.Chang
 			return err
 		}
 	}
+	for id := range old.Servers {
+		if _, there := next.Servers[id]; !there {
+			if err := deleteLists(tx, id); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 

@@ -87,6 +87,18 @@ func checkSuppressions(tx *bbolt.Tx, r *Report) error {
 	})
 }
 
+// deleteLists deletes the lists of a server.
+func deleteLists(tx *bbolt.Tx, server int64) error {
+	prefix := numberKey(uint64(server))
+	c := tx.Bucket(bucketSuppression).Cursor()
+	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Seek(prefix) { // Next may skip a key after Delete
+		if err := c.Delete(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // listCopy is how many entries one transaction of a copy takes.
 const listCopy = 4096
 

@@ -14,6 +14,7 @@ import (
 var suppressionTests = []test{
 	{"OfAStreamAlone", suppressionsOfAStream},
 	{"OutliveReopeningAndTheirStream", suppressionsOutlive},
+	{"EndWithTheirServer", suppressionsEnd},
 	{"AreInTheImage", func(e *env) {
 		e.suppress(1, bounced("one@a.example"))
 		if got := e.image().suppressed("one@a.example"); len(got) != 1 {
@@ -105,6 +106,24 @@ func suppressionsOutlive(e *env) {
 	got, err := e.Suppressed(e.ctx(), 1, "outbound", "one@a.example")
 	e.must(err)
 	e.wantSame("suppressed", []store.Suppression{s}, got)
+}
+
+func suppressionsEnd(e *env) {
+	snap, err := e.Change(e.ctx(), 0, append(oneOfEach(), store.Change{Server: &store.Server{ID: 2, Name: "other", DeliveryType: store.Live}})...)
+	e.must(err)
+	var all, want []store.Suppression
+	for i := range 700 { // many pages of an engine
+		s, other := bounced(fmt.Sprintf("%03d@a.example", i)), bounced(fmt.Sprintf("%03d@a.example", i))
+		s.Server, other.Server = 1, 2
+		all, want = append(all, s, other), append(want, other)
+	}
+	e.suppress(len(all), all...)
+	_, err = e.Change(e.ctx(), snap.Revision, store.Change{Delete: true, User: &store.User{ID: 2}}, store.Change{Delete: true, Server: &store.Server{ID: 1}})
+	e.must(err)
+	e.wantSame("lists of all servers", want, e.listSuppressions(store.SuppressionFilter{}, 1000))
+	history, err := e.SuppressionHistory(e.ctx(), 1, "outbound", "000@a.example")
+	e.must(err)
+	e.wantSame("history", []store.SuppressionChange{}, history)
 }
 
 func suppressionsOutweighed(e *env) {
