@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -203,7 +204,7 @@ func (c *call) refused(err error, req emailRequest) *Error {
 	case intake.KindStream:
 		return refuse(CodeStreamNotSending, "%s.", capital(r.Reason))
 	case intake.KindSuppressed:
-		return refuse(CodeInactive, "%s.", capital(r.Reason))
+		return inactive(r)
 	case intake.KindFull:
 		return &errFull
 	case intake.KindShuttingDown:
@@ -214,6 +215,17 @@ func (c *call) refused(err error, req emailRequest) *Error {
 		return failure(http.StatusRequestEntityTooLarge, CodeInvalidEmail, "The message is larger than this server accepts.")
 	}
 	return refuse(CodeInvalidEmail, "%s.", capital(r.Reason))
+}
+
+// inactive names all addresses: clients read them out of the message.
+func inactive(r *intake.Refusal) *Error {
+	text := r.Reason
+	if n := len(r.Inactive); n > 0 {
+		text = intake.InactiveReason(r.Inactive, n, math.MaxInt)
+	}
+	e := refuse(CodeInactive, "%s.", capital(text))
+	e.Inactive = r.Inactive
+	return e
 }
 
 func capital(s string) string {

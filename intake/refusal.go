@@ -40,6 +40,9 @@ type Refusal struct {
 	Kind   Kind
 	Reason string // for the client: constant words, at most the name of a header or stream of its own
 	Err    error  // for the operator; may be nil
+	// Inactive are the recipients that KindSuppressed is about, as
+	// message.MailboxKey writes them; Reason names only some of many.
+	Inactive []string
 }
 
 // Error is for the operator's log.

@@ -3,6 +3,7 @@ package intake
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,35 +45,35 @@ func (s *submission) suppressed(ctx context.Context) (map[string]store.Suppressi
 			return list, nil
 		}
 	}
-	return nil, &Refusal{Kind: KindSuppressed, Reason: inactive(found)}
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	return nil, &Refusal{Kind: KindSuppressed, Reason: InactiveReason(keys, namedInactive, namedOctets), Inactive: keys}
 }
 
-// A refusal names that many addresses of that many octets in all, but one in any
-// case: a reply is one line of 512 octets.
+// A reply names that many addresses of that many octets in all, but one in any
+// case: it is one line of 512 octets.
 const (
 	namedInactive = 5
 	namedOctets   = 240
 )
 
-// inactive says it in the words that Postmark's clients look for.
-func inactive(found []store.Suppression) string {
-	var names []string
-	seen, octets := map[string]bool{}, 0
-	for _, f := range found {
-		if seen[f.Address] {
-			continue
+// InactiveReason says that recipients are suppressed in the words that Postmark's
+// clients look for, without the final stop. It names up to count addresses of
+// up to octets in all, and the first in any case.
+func InactiveReason(addresses []string, count, octets int) string {
+	named, size := 0, 0
+	for _, a := range addresses {
+		if size += len(a); named > 0 && (named == count || size > octets) {
+			break
 		}
-		seen[f.Address] = true
-		if octets += len(f.Address); len(names) == 0 || len(names) < namedInactive && octets <= namedOctets {
-			names = append(names, f.Address)
-		}
+		named++
 	}
 	more := ""
-	if n := len(seen) - len(names); n > 0 {
+	if n := len(addresses) - named; n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
 	return "You tried to send to recipient(s) that have been marked as inactive. Found inactive addresses: " +
-		strings.Join(names, ", ") + more + ". Inactive recipients are ones that have generated a hard bounce, a spam complaint, or a manual suppression."
+		strings.Join(addresses[:named], ", ") + more + ". Inactive recipients are ones that have generated a hard bounce, a spam complaint, or a manual suppression"
 }
 
 // leaveOut marks the recipients of the deliveries that are on the list. They

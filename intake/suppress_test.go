@@ -104,6 +104,9 @@ func TestSubmit_RefusesWhenAllAreOnTheList(t *testing.T) {
 			if !errors.As(err, &r) || r.Kind != intake.KindSuppressed || !strings.Contains(r.Reason, tc.want) || len(r.Reason) > 480 {
 				t.Errorf("Submit = %v, want %q", err, tc.want)
 			}
+			if r != nil && len(r.Inactive) != len(tc.list.of) {
+				t.Errorf("inactive: %q", r.Inactive)
+			}
 			if s.committed != 0 {
 				t.Error("something was queued")
 			}
