@@ -33,7 +33,10 @@ type Case struct {
 	// operator's word, so that private ones mean there is NAT.
 	Guessed bool
 	Domains []Domain
-	Probe   string // host:port to connect to; "" connects nowhere
+	// BounceHost is the host of reverse-paths; "" means that the client's
+	// envelope sender leaves, which is taken to be of the author's domain.
+	BounceHost string
+	Probe      string // host:port to connect to; "" connects nowhere
 
 	Certificate Certificate
 	Directory   Directory

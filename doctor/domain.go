@@ -16,8 +16,8 @@ import (
 // last, since it needs either of the others.
 func (e *exam) domain(ctx context.Context, d Domain) {
 	signed := e.keys(ctx, d)
-	authorised := false
-	if e.Direct {
+	authorised := e.authorised && sameOrganisation(e.BounceHost, d.Name)
+	if e.Direct && e.BounceHost == "" {
 		authorised = e.senderPolicy(ctx, d.Name)
 	}
 	e.dmarc(ctx, d.Name, signed, authorised)
@@ -127,7 +127,7 @@ func (e *exam) dmarc(ctx context.Context, domain string, signed, authorised bool
 	a := e.chart.about("DMARC", domain)
 	records, err := e.policies(ctx, domain)
 	if err == nil && len(records) == 0 {
-		if org, orgErr := publicsuffix.EffectiveTLDPlusOne(domain); orgErr == nil && org != domain {
+		if org := organisation(domain); org != domain {
 			records, err = e.policies(ctx, org)
 		}
 	}
@@ -150,7 +150,7 @@ func (e *exam) dmarc(ctx context.Context, domain string, signed, authorised bool
 	case signed:
 		a.ok("policy %s, met by the signature", policy)
 	case authorised:
-		a.ok("policy %s, met by SPF where the envelope sender is of this domain", policy)
+		a.ok("policy %s, met by SPF for the envelope sender", policy)
 	case strict:
 		a.fail("see DKIM above", "policy %s, and nothing of our mail meets it", policy)
 	default:
@@ -183,4 +183,17 @@ func tag(record, name string) string {
 		}
 	}
 	return ""
+}
+
+// organisation is the organisational domain (RFC 7489 3.2).
+func organisation(domain string) string {
+	if org, err := publicsuffix.EffectiveTLDPlusOne(domain); err == nil {
+		return org
+	}
+	return domain
+}
+
+// sameOrganisation is the relaxed alignment of DMARC.
+func sameOrganisation(a, b string) bool {
+	return a != "" && organisation(plain(a)) == organisation(plain(b))
 }

@@ -25,6 +25,7 @@ func Examine(ctx context.Context, c Case) []Finding {
 			e.helo(ctx)
 			e.sources(ctx)
 		}
+		e.bounces(ctx)
 		for _, d := range c.Domains {
 			e.domain(ctx, d)
 		}
@@ -37,4 +38,7 @@ func Examine(ctx context.Context, c Case) []Finding {
 type exam struct {
 	Case
 	chart *chart
+	// authorised is set when SPF passes for the host of reverse-paths from every
+	// source.
+	authorised bool
 }

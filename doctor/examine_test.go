@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -196,8 +197,49 @@ func domainAilments(t *testing.T) []ailment {
 	}
 }
 
+// bouncing is a case with a host for reverse-paths, in the zone.
+func bouncing(records string) func(*Case, *testdns.Server) {
+	return func(c *Case, dns *testdns.Server) {
+		c.BounceHost = "bounces.example.com"
+		dns.Remove("s1._domainkey.example.com.") // so that DMARC needs SPF
+		dns.Add(records)
+	}
+}
+
+func bounceAilments() []ailment {
+	const host, spf = "bounces.example.com. MX 10 mail.example.com.\n", "bounces.example.com. TXT \"v=spf1 a:mail.example.com -all\"\n"
+	foreign := func(c *Case, dns *testdns.Server) {
+		bouncing("bounces.example.net. MX 10 mail.example.com.\nbounces.example.net. TXT \"v=spf1 a:mail.example.com -all\"\n")(c, dns)
+		c.BounceHost = "bounces.example.net"
+	}
+	return []ailment{
+		{"bounce host is right", bouncing(host + spf), "bounce host", "bounces.example.com", OK, "203.0.113.25"},
+		{"SPF of the bounce host passes", bouncing(host + spf), "SPF", "bounces.example.com from 2001:db8::25", OK, "passes"},
+		{"its SPF is aligned", bouncing(host + spf), "DMARC", "example.com", OK, "met by SPF"},
+		{"its SPF is of others", foreign, "DMARC", "example.com", Fail, "nothing of our mail meets it"},
+		{"no MX", bouncing(spf), "bounce host", "", Fail, "no MX record"},
+		{"MX without address", bouncing("bounces.example.com. MX 10 nowhere.example.com.\n"), "bounce host", "", Fail, "no address"},
+		{"MX of others", bouncing("bounces.example.com. MX 10 mx.example.net.\nmx.example.net. A 198.51.100.7\n"), "bounce host", "", Warn, "198.51.100.7"},
+		{"MX lookup fails", func(c *Case, dns *testdns.Server) {
+			bouncing(host)(c, dns)
+			dns.Fail("bounces.example.com.", testdns.ServFail, "MX")
+		}, "bounce host", "", Warn, "lookup failed"},
+		{"no SPF of the bounce host", bouncing(host), "SPF", "bounces.example.com", Warn, "no SPF record"},
+	}
+}
+
+func TestExamine_BounceHostReplacesTheDomainsSPF(t *testing.T) {
+	c, dns := healthy(t)
+	bouncing("bounces.example.com. MX 10 mail.example.com.\n")(&c, dns)
+	for _, f := range Examine(t.Context(), c) {
+		if f.Check == "SPF" && strings.HasPrefix(f.Subject, "example.com ") {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
 func TestExamine_NetworkAndDomains(t *testing.T) {
-	for _, a := range append(networkAilments(t), domainAilments(t)...) {
+	for _, a := range slices.Concat(networkAilments(t), domainAilments(t), bounceAilments()) {
 		t.Run(a.name, func(t *testing.T) {
 			c, dns := healthy(t)
 			a.spoil(&c, dns)

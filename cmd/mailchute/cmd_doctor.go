@@ -115,6 +115,7 @@ func newCase(cfg Config, opts doctorFlags, snap *store.Snapshot) (doctor.Case, e
 		Direct:      opts.direct || anyDirect(snap),
 		Hostname:    firstSet(cfg.Delivery.Hostname, hostname(cfg)),
 		Domains:     doctorDomains(snap),
+		BounceHost:  cfg.Bounces.Host,
 		Certificate: doctorCertificate(cfg),
 		Directory:   doctorDirectory(cfg),
 		Clock:       doctorClock(cfg),
