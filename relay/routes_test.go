@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -142,6 +143,39 @@ func TestRoutes_Rest(t *testing.T) {
 		if n := servers[0].Connections(); n != step.first {
 			t.Fatalf("message %d: %d connections to the first route, want %d", i+1, n, step.first)
 		}
+	}
+}
+
+// TestRoutes_OneProbe is a route whose rest is over and that does not answer: only one message waits for it.
+func TestRoutes_OneProbe(t *testing.T) {
+	bad := testmx.Step{Reply: "421 busy"}
+	routes, servers := smarthosts(t, at(testmx.Connect, bad, bad, bad, testmx.Step{Stall: true}), testmx.Script{})
+	o := routesOptions()
+	var later atomic.Int64
+	began := time.Now()
+	o.Now = func() time.Time { return began.Add(time.Duration(later.Load())) }
+	tr := transport(t, o)
+	send := func() relay.Result {
+		j := job()
+		j.Route, j.Alternates = routes[0], routes[1:]
+		return tr.Send(context.Background(), j)[0]
+	}
+	for range 3 {
+		send()
+	}
+	later.Store(int64(time.Minute))
+	probe := make(chan relay.Result)
+	go func() { probe <- send() }()
+	servers[0].WaitStalled(testmx.Connect, 1)
+	if got := send(); got.Verdict() != relay.Delivered || servers[0].Connections() != 4 {
+		t.Errorf("Send = %s with %d connections to the first route, want the second route at once", fate(got), servers[0].Connections())
+	}
+	servers[0].Release()
+	if got := <-probe; got.Verdict() != relay.Delivered {
+		t.Errorf("the probe = %s", fate(got))
+	}
+	if send(); len(servers[0].Messages()) != 2 {
+		t.Errorf("the first route has %d messages, want the probe's and the next", len(servers[0].Messages()))
 	}
 }
 

@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,16 +72,16 @@ func TestTLSPolicy(t *testing.T) {
 	enforce, trial := sts(mtasts.Enforce, host), sts(mtasts.Testing, host)
 	const ok, tempTLS, tempDNS = "delivered 250 dot", "temporary 0 starttls", "temporary 0 dns"
 	for _, c := range []struct {
-		name     string
-		mode     store.TLSMode
-		tlsa     string // "good" stands for the host's key
-		unsigned bool   // DNS is not
-		fault    testdns.Fault
-		sts      policies
-		script   testmx.Script
-		want     string
-		secure   store.Security
-		report   string // without the domain
+		name   string
+		mode   store.TLSMode
+		tlsa   string // "good" stands for the host's key
+		signed string // what of DNS is; "" stands for all of it
+		fault  testdns.Fault
+		sts    policies
+		script testmx.Script
+		want   string
+		secure store.Security
+		report string // without the domain
 	}{
 		{name: "opportunistic", script: good, want: ok, secure: store.SecurityEncrypted, report: "no-policy-found ok"},
 		{name: "opportunistic, wrong name", script: wrongName, want: ok, secure: store.SecurityEncrypted, report: "no-policy-found ok"},
@@ -105,7 +106,8 @@ func TestTLSPolicy(t *testing.T) {
 		{name: "DANE, no usable record, no TLS", tlsa: unusable, script: none, want: tempTLS, report: "tlsa starttls-not-supported"},
 		{name: "DANE, no usable record, verified", mode: store.TLSVerified, tlsa: unusable, script: wrongName, want: tempTLS, report: "tlsa certificate-host-mismatch"},
 		{name: "DANE satisfies verified", mode: store.TLSVerified, tlsa: "good", script: wrongName, want: ok, secure: store.SecurityDANE, report: "tlsa ok"},
-		{name: "DANE in unsigned DNS", tlsa: wrongKey, unsigned: true, script: good, want: ok, secure: store.SecurityEncrypted, report: "no-policy-found ok"},
+		{name: "DANE in unsigned DNS", tlsa: wrongKey, signed: "other.test", script: good, want: ok, secure: store.SecurityEncrypted, report: "no-policy-found ok"},
+		{name: "DANE of a host that unsigned DNS names", tlsa: wrongKey, signed: host, script: good, want: ok, secure: store.SecurityEncrypted, report: "no-policy-found ok"},
 		{name: "DANE, bogus answer", tlsa: "good", fault: testdns.Bogus, script: good, want: tempDNS, report: "tlsa dnssec-invalid"},
 		{name: "DANE, server fails", tlsa: "good", fault: testdns.ServFail, script: good, want: tempDNS, report: "tlsa dnssec-invalid"},
 		{name: "DANE before MTA-STS", tlsa: wrongKey, sts: enforce, script: good, want: tempTLS, report: "tlsa validation-failure"},
@@ -130,9 +132,7 @@ func TestTLSPolicy(t *testing.T) {
 			t.Parallel()
 			mx := testmx.New(t, c.script)
 			dns := testdns.New(t, "example.test. MX 10 mx1.example.test.\nmx1.example.test. A 127.0.0.1\n")
-			if !c.unsigned {
-				dns.Secure("example.test")
-			}
+			dns.Secure(cmp.Or(c.signed, "example.test"))
 			if c.tlsa != "" {
 				dns.Add("_25._tcp.mx1.example.test. TLSA " + strings.Replace(c.tlsa, "good", mx.TLSA(), 1))
 			}
@@ -199,5 +199,33 @@ func TestTLSPolicy_NotShared(t *testing.T) {
 	}
 	if mx.Connections() != 2 {
 		t.Errorf("%d connections, want one for each demand", mx.Connections())
+	}
+}
+
+// TestTLSPolicy_NewKey keeps a connection that was checked against other records from those who go by the new ones.
+func TestTLSPolicy_NewKey(t *testing.T) {
+	mx := testmx.New(t, testmx.Script{Hostname: "mx1.example.test"})
+	dns := testdns.New(t, "example.test. MX 10 mx1.example.test.\nmx1.example.test. A 127.0.0.1\n_25._tcp.mx1.example.test. TLSA "+mx.TLSA())
+	dns.Secure("example.test")
+	resolver, err := dane.New(dane.Options{Servers: []string{dns.Addr()}, Trusted: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld()
+	w.at["127.0.0.1:25"] = mx.Addr()
+	o := w.options()
+	o.DANE = resolver
+	tr := transport(t, o)
+	for i, want := range []string{"delivered 250 dot", "delivered 250 dot", "temporary 0 starttls"} {
+		if i == 2 {
+			dns.Remove("_25._tcp.mx1.example.test")
+			dns.Add("_25._tcp.mx1.example.test. TLSA " + wrongKey)
+		}
+		if got := tr.Send(context.Background(), job())[0]; fate(got) != want {
+			t.Errorf("message %d: %s, want %s", i+1, fate(got), want)
+		}
+	}
+	if mx.Connections() != 2 {
+		t.Errorf("%d connections, want one for each set of records", mx.Connections())
 	}
 }

@@ -100,6 +100,7 @@ func TestLoop(t *testing.T) {
 		{"hosts before our address are tried", "192.0.2.9:25", "10 a.test 192.0.2.1,20 b.test 192.0.2.9,30 c.test 192.0.2.3", "temporary 0 connect", "192.0.2.1:25"},
 		{"hosts as preferred as we are not", "192.0.2.9:25", "10 a.test 192.0.2.1,10 relay.test 192.0.2.2", "permanent 554 dns", ""},
 		{"we take no mail at that port", "192.0.2.9:587", "10 relay.test 192.0.2.9", "temporary 0 connect", "192.0.2.9:25"},
+		{"we take no mail at that address", "192.0.2.9:25", "10 a.test 127.0.0.1", "temporary 0 connect", "127.0.0.1:25"},
 		{"others on any address", "0.0.0.0:25", "10 a.test 192.0.2.1", "temporary 0 connect", "192.0.2.1:25"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
