@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/mailchute/mailchute/store"
@@ -30,6 +31,7 @@ const (
 	PlaceFlying  Place = "in flight" // an attempt is under way
 	PlaceLater   Place = "later"     // it is due later
 	PlaceReady   Place = "ready"     // it is due, and waits for the turn of its stream and its destination
+	PlacePaused  Place = "paused"    // it is due, and the operator has paused its destination
 	PlaceSite    Place = "site"      // it is due, and its destination takes no more at the moment
 )
 
@@ -73,6 +75,8 @@ func (s *schedule) waitingFor(id store.DeliveryID, now int64) Waiting {
 		w.Place = PlaceLater
 	case l.place == laneBlocked:
 		w.Place = PlaceSite
+	case l.place == lanePaused:
+		w.Place = PlacePaused
 	default:
 		w.Place = PlaceReady
 	}
@@ -99,6 +103,7 @@ func Reasons(d store.Delivery, snap *store.Snapshot, w *Waiting, now time.Time) 
 	e.server()
 	e.person()
 	e.directory()
+	e.pause()
 	e.time()
 	e.limits()
 	if len(e.reasons) == 0 {
@@ -146,6 +151,25 @@ func (e *explainer) directory() {
 			What: fmt.Sprintf("stream %s is paused", key.Stream), Since: stream.PausedAt,
 			Change: fmt.Sprintf("mailchute stream resume %s --server %d", key.Stream, key.Server),
 		})
+	}
+}
+
+// pause is the operator's of a destination, or of the site that the dispatcher knows to be its.
+func (e *explainer) pause() {
+	names := []string{e.d.Destination}
+	if e.w != nil {
+		names = append(names, e.w.Site.Key, strings.TrimPrefix(e.w.Site.Key, receiverMark))
+	}
+	pauses := pausesOf(e.snap)
+	for _, name := range names {
+		if p, ok := pauses[name]; ok {
+			what := fmt.Sprintf("destination %s is paused", name)
+			if p.Why != "" {
+				what += ": " + p.Why
+			}
+			e.add(Reason{What: what, Since: p.Since, Change: "mailchute queue resume " + name})
+			return
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 //	waiting   its earliest delivery is due later: in the schedule's heap of lanes
 //	ready     something is due: in its stream's ring
 //	blocked   something is due and the site is at its limit: in the site's list
+//	paused    something is due and the operator has paused the destination: in the schedule's list
 //	empty     nothing queued: forgotten when nothing flies either
 //
 // Streams with ready lanes take turns (turns.go), and the lanes of a stream take turns in its ring. Every step is O(log n) at worst, whatever the number of lanes.
@@ -30,6 +31,8 @@ type schedule struct {
 	parked   []*streamQueue // may have none of the free places
 	bulk     int            // flying of class broadcast
 	sites    map[string]*site
+	pauses   map[string]store.Pause // by destination
+	held     []*lane                // at lanePaused
 	known    knownSites
 	idle     ring[*site]  // remembered, and not used when they were put here
 	resting  restingOrder // with lanes that wait for the end of their rest
@@ -62,6 +65,7 @@ const (
 	laneWaiting
 	laneReady
 	laneBlocked
+	lanePaused // by the operator, in schedule.held
 )
 
 // lane holds the indexes of its tickets as a heap by due time.
@@ -110,6 +114,7 @@ func (s *schedule) directory(snap *store.Snapshot) {
 		}
 		s.activate(q)
 	}
+	s.resume(snap)
 }
 
 // unblock lets lanes go on that wait for a site which is not theirs any more, full as it may be: an operator changes the
@@ -196,7 +201,7 @@ func (s *schedule) head(l *lane) int64 { return s.tickets.at(l.heap[0]).due }
 // place puts a lane where its head belongs. Ready and blocked lanes stay: next looks at the due time again.
 func (s *schedule) place(l *lane, now int64) {
 	switch {
-	case l.place == laneReady || l.place == laneBlocked:
+	case l.place == laneReady || l.place == laneBlocked || l.place == lanePaused:
 		return
 	case len(l.heap) == 0:
 		s.unwait(l)
@@ -266,6 +271,12 @@ func (s *schedule) take(q *streamQueue, now int64) (start, bool) {
 		return start{}, false
 	}
 	at, domain := s.site(q.route, l.destination)
+	if _, paused := s.pausedBy(l, at); paused {
+		l.place = lanePaused
+		s.held = append(s.held, l)
+		s.dropSite(at)
+		return start{}, false
+	}
 	if at.closed(now) {
 		s.block(l, at, now)
 		return start{}, false

@@ -335,3 +335,30 @@ func TestPolicy_Asked(t *testing.T) {
 		}
 	}
 }
+
+// TestSchedule_PausedDestination pauses by each name that a destination has.
+func TestSchedule_PausedDestination(t *testing.T) {
+	for _, name := range []string{"one.test", "google", "receiver:google"} {
+		s := testSchedule(Limits{}, "a")
+		s.known.put("one.test", "receiver:google")
+		s.add(testTicket(1, "a", "one.test", time.Unix(0, 1)), 1)
+		s.add(testTicket(2, "a", "two.test", time.Unix(0, 1)), 1)
+		paused := testSnapshot("a")
+		paused.Account.Pauses = []store.Pause{{Destination: name}}
+		s.directory(paused)
+		st, ok := s.next(1)
+		if _, more := s.next(1); !ok || more || st.domain != "two.test" {
+			t.Errorf("%s paused: %+v started, and more: %t", name, st, more)
+		}
+		if w := s.waitingFor(testTicket(1, "a", "one.test", time.Time{}).ID, 1); w.Place != PlacePaused {
+			t.Errorf("%s paused: waiting = %+v", name, w)
+		}
+		s.add(testTicket(3, "a", "one.test", time.Unix(0, 1)), 1)
+		s.directory(testSnapshot("a"))
+		for range 2 {
+			if st, ok := s.next(1); !ok || st.domain != "one.test" {
+				t.Errorf("%s resumed: %+v %t", name, st, ok)
+			}
+		}
+	}
+}

@@ -91,6 +91,18 @@ func (r Route) Smarthost() bool { return r.Host != "" }
 type Account struct {
 	Name    string    `json:"name"`
 	Created time.Time `json:"created"`
+	// Pauses are the destinations that nothing is delivered to for now.
+	Pauses []Pause `json:"pauses,omitempty"`
+}
+
+// Pause stops the delivery to one destination, from all streams. Mail for it is
+// taken and waits.
+type Pause struct {
+	// Destination is a domain in lower-case A-labels, a smarthost as host:port,
+	// or a site as the dispatcher names it.
+	Destination string    `json:"destination"`
+	Since       time.Time `json:"since"`
+	Why         string    `json:"why,omitempty"`
 }
 
 // User is a person who may sign in.

@@ -14,7 +14,7 @@ import (
 
 func (a *app) queueCommand() *cobra.Command {
 	return a.group("queue", "Mail that is waiting: look at it, hold it, release it, retry it, delete it",
-		a.queueList(), a.queueLanes(), a.queueSites(), a.queueShow(),
+		a.queueList(), a.queueLanes(), a.queueSites(), a.queueShow(), a.queuePause(), a.queueResume(), a.queuePauses(),
 		a.queueAct("retry", "Make deliveries due now", store.Retry),
 		a.queueAct("hold", "Keep deliveries from being tried until they are released", store.Hold),
 		a.queueAct("release", "Let held deliveries go on", store.Release),
