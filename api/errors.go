@@ -24,9 +24,35 @@ const (
 	CodeBatchSize        Code = 410
 	CodeAttachmentType   Code = 411
 	CodeRateLimit        Code = 429
+	CodeServerQuery      Code = 600
+	CodeServerExists     Code = 603
+	CodeServerColor      Code = 607
+	CodeServerName       Code = 608
+	CodeServerType       Code = 613
+	CodeServerTokens     Code = 614
 	CodeUnsupported      Code = 615 // also 404 and 405 of routes
+	CodeMessageQuery     Code = 700
+	CodeMessageUnknown   Code = 701
+	CodeStreamType       Code = 1221
+	CodeStreamID         Code = 1222
+	CodeStreamName       Code = 1223
+	CodeStreamNameLong   Code = 1224
+	CodeStreamLimit      Code = 1225
+	CodeStreamMissing    Code = 1226
+	CodeStreamIDFormat   Code = 1227
+	CodeStreamDefault    Code = 1229
+	CodeStreamExists     Code = 1230
+	CodeStreamText       Code = 1231
+	CodeStreamPrefix     Code = 1233
 	CodeStreamUnknown    Code = 1235
 	CodeStreamNotSending Code = 1236
+	CodeServerID         Code = 601
+	CodeSMTPToken        Code = 1451
+	CodeSMTPTokenName    Code = 1456
+	CodeSMTPTokenInbound Code = 1457
+	CodeSMTPTokenLimit   Code = 1458
+	CodeSMTPTokenStream  Code = 1459
+	CodeSMTPTokenOff     Code = 1460
 )
 
 // Error is a refusal as its client gets it.

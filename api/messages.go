@@ -1,0 +1,340 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mailchute/mailchute/message/compose"
+	"github.com/mailchute/mailchute/store"
+)
+
+func messageRoutes() []route {
+	return []route{
+		{method: "GET", path: "/messages/outbound", handle: searchMessages},
+		{method: "GET", path: "/messages/outbound/{id}/details", handle: messageDetails},
+		{method: "GET", path: "/messages/outbound/{id}/dump", handle: messageDump},
+	}
+}
+
+// outboundMessage is what lists and details have in common.
+type outboundMessage struct {
+	Tag           string
+	MessageID     string
+	MessageStream string
+	To, Cc, Bcc   []person
+	Recipients    []string
+	ReceivedAt    string
+	From          string
+	Subject       string
+	Attachments   []string
+	Status        string
+	TrackOpens    bool
+	TrackLinks    string
+	Metadata      map[string]string
+	Sandboxed     bool
+}
+
+type person struct {
+	Email string
+	Name  *string
+}
+
+type messageList struct {
+	TotalCount int
+	Messages   []outboundMessage
+}
+
+// messageDetail is a message with its text and what became of it.
+type messageDetail struct {
+	outboundMessage
+	TextBody      string
+	HTMLBody      string `json:"HtmlBody"`
+	Body          string
+	MessageEvents []messageEvent
+}
+
+type messageEvent struct {
+	Recipient  string
+	Type       string
+	ReceivedAt string
+	Details    map[string]string
+}
+
+// searchTime bounds a search that no index serves.
+const searchTime = 20 * time.Second
+
+func searchMessages(c *call) (any, *Error) {
+	p, e := c.page(CodeMessageQuery)
+	if e != nil {
+		return nil, e
+	}
+	q, e := c.search()
+	if e != nil {
+		return nil, e
+	}
+	ctx, cancel := context.WithTimeout(c.context(), searchTime)
+	defer cancel()
+	list := messageList{Messages: []outboundMessage{}}
+	sandbox := c.snapshot().Servers[c.principal.Server].DeliveryType == store.Sandbox
+	for cursor := ""; list.TotalCount < maxWindow; {
+		records, next, err := c.store.List(ctx, q.filter, cursor, maxCount)
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			return nil, refuse(CodeMessageQuery, "The search took too long. Please narrow it by 'fromdate' and 'todate'.")
+		case err != nil:
+			return nil, c.unexpected("searching messages", err)
+		}
+		for _, r := range slices.DeleteFunc(records, func(r store.Record) bool { return !q.matches(r) }) {
+			if list.TotalCount >= p.offset && len(list.Messages) < p.count {
+				list.Messages = append(list.Messages, outbound(r, sandbox))
+			}
+			list.TotalCount++
+		}
+		if cursor = next; cursor == "" {
+			break
+		}
+	}
+	list.TotalCount = min(list.TotalCount, maxWindow)
+	return list, nil
+}
+
+// search is what a client looks for: what the store selects, and what is
+// selected of that.
+type search struct {
+	filter       store.Filter
+	finished     bool
+	tag, subject string
+	metaKey      string
+	metaValue    string
+}
+
+func (c *call) search() (search, *Error) {
+	q := search{tag: c.query["tag"], subject: strings.ToLower(c.query["subject"])}
+	q.filter = store.Filter{Server: c.principal.Server, Stream: c.query["messagestream"], Recipient: c.query["recipient"], Sender: c.query["fromemail"]}
+	if q.filter.Stream == "" {
+		q.filter.Stream = defaultStream
+	}
+	switch strings.ToLower(c.query["status"]) {
+	case "":
+	case "queued":
+		q.filter.Queued = true
+	case "sent", "processed":
+		q.finished = true
+	default:
+		return q, refuse(CodeMessageQuery, "Parameter 'status' must be queued, sent or processed.")
+	}
+	for key, v := range c.query {
+		if name, ok := strings.CutPrefix(key, "metadata_"); ok {
+			if q.metaKey != "" {
+				return q, refuse(CodeMessageQuery, "Only one 'metadata_' parameter is possible.")
+			}
+			q.metaKey, q.metaValue = name, v
+		}
+	}
+	var ok bool
+	if q.filter.Since, ok = date(c.query["fromdate"], false); !ok {
+		return q, refuse(CodeMessageQuery, "Parameter 'fromdate' must be like 2026-11-23 or 2026-11-23T12:00:00.")
+	}
+	if q.filter.Until, ok = date(c.query["todate"], true); !ok {
+		return q, refuse(CodeMessageQuery, "Parameter 'todate' must be like 2026-11-23 or 2026-11-23T12:00:00.")
+	}
+	return q, nil
+}
+
+// date reads a day or a second in UTC. The end of a span is moved behind it,
+// since both ends are inclusive.
+func date(s string, end bool) (time.Time, bool) {
+	if s == "" {
+		return time.Time{}, true
+	}
+	for _, f := range []struct {
+		layout string
+		length time.Duration
+	}{{"2006-1-2", 24 * time.Hour}, {"2006-1-2T15:04:05", time.Second}, {time.RFC3339, time.Second}} {
+		if t, err := time.Parse(f.layout, s); err == nil {
+			if end {
+				t = t.Add(f.length)
+			}
+			return t, true
+		}
+	}
+	return time.Time{}, false
+}
+
+func (q search) matches(r store.Record) bool {
+	if r.Message.Bounce || q.finished && status(r) != "Sent" || q.tag != "" && r.Message.Tag != q.tag {
+		return false
+	}
+	if q.subject != "" && !strings.Contains(strings.ToLower(r.Message.Header.Subject), q.subject) {
+		return false
+	}
+	if q.metaKey == "" {
+		return true
+	}
+	for k, v := range r.Message.Metadata {
+		if strings.EqualFold(k, q.metaKey) && v == q.metaValue {
+			return true
+		}
+	}
+	return false
+}
+
+func status(r store.Record) string {
+	if slices.ContainsFunc(r.Deliveries, func(d store.Delivery) bool { return !d.Done() }) {
+		return "Queued"
+	}
+	return "Sent"
+}
+
+func outbound(r store.Record, sandbox bool) outboundMessage {
+	m := r.Message
+	o := outboundMessage{
+		Tag: m.Tag, MessageID: m.ID.String(), MessageStream: m.Stream, To: persons(m.Header.To), Cc: persons(m.Header.Cc), Bcc: []person{},
+		Recipients: []string{}, ReceivedAt: stamp(m.Accepted), From: m.Header.From, Subject: m.Header.Subject, Attachments: []string{},
+		Status: status(r), TrackOpens: m.TrackOpens != nil && *m.TrackOpens, TrackLinks: m.TrackLinks, Metadata: m.Metadata, Sandboxed: sandbox,
+	}
+	if o.TrackLinks == "" {
+		o.TrackLinks = "None"
+	}
+	if o.Metadata == nil {
+		o.Metadata = map[string]string{}
+	}
+	shown := slices.Concat(m.Header.To, m.Header.Cc)
+	for _, d := range r.Deliveries {
+		for _, to := range d.Recipients {
+			o.Recipients = append(o.Recipients, to.Address)
+			if !slices.ContainsFunc(shown, func(s string) bool { return strings.EqualFold(s, to.Address) }) {
+				o.Bcc = append(o.Bcc, person{Email: to.Address})
+			}
+		}
+	}
+	return o
+}
+
+func persons(addresses []string) []person {
+	out := make([]person, len(addresses))
+	for i, a := range addresses {
+		out[i] = person{Email: a}
+	}
+	return out
+}
+
+// message finds the message that the path names, if it is the server's own.
+func (c *call) message() (store.Record, *Error) {
+	unknown := refuse(CodeMessageUnknown, "This message was not found.")
+	id, err := store.ParseID(c.r.PathValue("id"))
+	if err != nil {
+		return store.Record{}, unknown
+	}
+	r, err := c.store.Record(c.context(), id)
+	switch {
+	case errors.Is(err, store.ErrNotFound) || err == nil && (r.Message.Server != c.principal.Server || r.Message.Bounce):
+		return store.Record{}, unknown
+	case err != nil:
+		return store.Record{}, c.unexpected("reading a message", err)
+	}
+	return r, nil
+}
+
+func (c *call) octets(id store.ID) (string, *Error) {
+	body, err := c.store.Body(c.context(), id)
+	if err != nil {
+		return "", c.unexpected("opening a message", err)
+	}
+	defer body.Close()
+	b, err := io.ReadAll(body)
+	if err != nil {
+		return "", c.unexpected("reading a message", err)
+	}
+	return strings.ToValidUTF8(string(b), "\uFFFD"), nil
+}
+
+func messageDump(c *call) (any, *Error) {
+	r, release, e := c.hold()
+	if e != nil {
+		return nil, e
+	}
+	defer release()
+	body, e := c.octets(r.Message.ID)
+	if e != nil {
+		return nil, e
+	}
+	return struct{ Body string }{body}, nil
+}
+
+// hold finds the message and accounts for its octets in memory.
+func (c *call) hold() (store.Record, func(), *Error) {
+	r, e := c.message()
+	if e != nil {
+		return r, nil, e
+	}
+	if !c.bodies.TryAcquire(r.Message.Size) {
+		return r, nil, &errBusy
+	}
+	return r, func() { c.bodies.Release(r.Message.Size) }, nil
+}
+
+func messageDetails(c *call) (any, *Error) {
+	r, release, e := c.hold()
+	if e != nil {
+		return nil, e
+	}
+	defer release()
+	body, e := c.octets(r.Message.ID)
+	if e != nil {
+		return nil, e
+	}
+	content, err := compose.ReadContent(strings.NewReader(body))
+	if err != nil {
+		return nil, c.unexpected("reading a message", err)
+	}
+	d := messageDetail{
+		outboundMessage: outbound(r, c.snapshot().Servers[r.Message.Server].DeliveryType == store.Sandbox),
+		TextBody:        content.Text, HTMLBody: content.HTML, Body: body, MessageEvents: []messageEvent{},
+	}
+	d.Attachments = append(d.Attachments, content.Attachments...)
+	for _, event := range r.Events {
+		d.MessageEvents = append(d.MessageEvents, events(event, r)...)
+	}
+	return d, nil
+}
+
+// events are those of the client's vocabulary that one of ours makes, one for
+// each recipient that it is about.
+func events(e store.Event, r store.Record) []messageEvent {
+	kind := map[store.EventKind]string{
+		store.EventSent: "Delivered", store.EventCaptured: "Delivered", store.EventDeferred: "Transient",
+		store.EventBounced: "Bounced", store.EventExpired: "Bounced", store.EventCancelled: "Bounced",
+	}[e.Kind]
+	if kind == "" {
+		return nil
+	}
+	to := []string{e.Recipient}
+	if e.Recipient == "" {
+		to = recipientsOf(r, e.Part)
+	}
+	details := map[string]string{"DeliveryMessage": e.Reply.Text, "DestinationServer": e.Reply.Host, "DestinationIP": ""}
+	if kind == "Bounced" {
+		details = map[string]string{"Summary": strings.TrimSpace(e.Reply.Text + " " + e.Detail)}
+	}
+	var out []messageEvent
+	for _, address := range to {
+		out = append(out, messageEvent{Recipient: address, Type: kind, ReceivedAt: stamp(e.At), Details: details})
+	}
+	return out
+}
+
+func recipientsOf(r store.Record, part int) (out []string) {
+	for _, d := range r.Deliveries {
+		if d.ID.Part == part {
+			for _, to := range d.Recipients {
+				out = append(out, to.Address)
+			}
+		}
+	}
+	return out
+}
