@@ -29,6 +29,8 @@ type Case struct {
 	Hostname string // the name in EHLO
 	// Sources are the addresses that mail hosts see us come from.
 	Sources []netip.Addr
+	// Names are the EHLO names of those that do not use Hostname.
+	Names map[netip.Addr]string
 	// Guessed says that Sources are those of the interfaces and not the
 	// operator's word, so that private ones mean there is NAT.
 	Guessed bool

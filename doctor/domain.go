@@ -88,7 +88,7 @@ func (e *exam) senderPolicy(ctx context.Context, domain string) (pass bool) {
 			continue // said already
 		}
 		lookup, cancel := context.WithTimeout(ctx, lookupTime)
-		result, err := spf.CheckHostWithSender(net.IP(addr.AsSlice()), e.Hostname, "postmaster@"+domain, spf.WithContext(lookup), spf.WithResolver(e.Resolver))
+		result, err := spf.CheckHostWithSender(net.IP(addr.AsSlice()), e.nameOf(addr), "postmaster@"+domain, spf.WithContext(lookup), spf.WithResolver(e.Resolver))
 		cancel()
 		policyVerdict(a, result, err, addr)
 		pass = pass && result == spf.Pass

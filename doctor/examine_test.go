@@ -277,6 +277,31 @@ func TestExamine_SmarthostOnlyAsksNothingAboutAddresses(t *testing.T) {
 	}
 }
 
+func TestExamine_EachSourceHasItsName(t *testing.T) {
+	c, dns := healthy(t)
+	other := netip.MustParseAddr("203.0.113.26")
+	c.Sources, c.Names = []netip.Addr{c.Sources[0], other}, map[netip.Addr]string{other: "news.example.com"}
+	dns.Add(`news.example.com. A 203.0.113.26
+26.113.0.203.in-addr.arpa. PTR news.example.com.
+`)
+	dns.Remove("example.com.")
+	dns.Add("example.com. TXT \"v=spf1 ip4:203.0.113.25 ip4:203.0.113.26 -all\"\n")
+	names := 0
+	for _, f := range Examine(t.Context(), c) {
+		if f.Level != OK {
+			t.Errorf("%+v", f)
+		}
+		if f.Check == "EHLO name" {
+			names++
+		}
+	}
+	if names != 2 {
+		t.Errorf("%d EHLO names looked at, want both", names)
+	}
+	c.Names = nil
+	ailment{"", nil, "source address", "203.0.113.26", Warn, "not the EHLO name mail.example.com"}.found(t, Examine(t.Context(), c))
+}
+
 // TestExamine_ConnectsToNobodyUnasked is the promise of the command.
 func TestExamine_ConnectsToNobodyUnasked(t *testing.T) {
 	c, _ := healthy(t)

@@ -52,22 +52,48 @@ func (e *exam) addresses(ctx context.Context, host string) ([]netip.Addr, error)
 	return nil, err
 }
 
-// helo checks the name we give in EHLO: it has to be one that resolves (RFC
-// 5321 2.3.5).
+// nameOf is what we say in EHLO from an address.
+func (e *exam) nameOf(addr netip.Addr) string {
+	if name := e.Names[addr]; name != "" {
+		return name
+	}
+	return e.Hostname
+}
+
+// helo checks each name that we give in EHLO, with the addresses that use it.
 func (e *exam) helo(ctx context.Context) {
-	a := e.chart.about("EHLO name", e.Hostname)
+	names := []string{}
+	uses := map[string][]netip.Addr{}
+	for _, addr := range e.Sources {
+		name := e.nameOf(addr)
+		if len(uses[name]) == 0 {
+			names = append(names, name)
+		}
+		uses[name] = append(uses[name], addr)
+	}
+	if len(names) == 0 {
+		names = []string{e.Hostname}
+	}
+	for _, name := range names {
+		e.heloName(ctx, name, uses[name])
+	}
+}
+
+// heloName checks one name: it has to be one that resolves (RFC 5321 2.3.5).
+func (e *exam) heloName(ctx context.Context, name string, sources []netip.Addr) {
+	a := e.chart.about("EHLO name", name)
 	const advice = "set hostname, or delivery.hostname, to a name with an address record for each source address"
-	if !strings.Contains(strings.TrimSuffix(e.Hostname, "."), ".") {
+	if !strings.Contains(strings.TrimSuffix(name, "."), ".") {
 		a.fail(advice, "is not a fully qualified name")
 		return
 	}
-	addrs, err := e.addresses(ctx, e.Hostname)
+	addrs, err := e.addresses(ctx, name)
 	switch {
 	case missing(err):
 		a.fail(advice, "has no address")
 	case err != nil:
 		a.warn("try again", "lookup failed: %v", err)
-	case !containsAll(addrs, e.Sources):
+	case !containsAll(addrs, sources):
 		a.warn(advice, "has the addresses %s, which are not those we send from", join(addrs))
 	default:
 		a.ok("has the addresses %s", join(addrs))
@@ -122,8 +148,8 @@ func (e *exam) reverse(ctx context.Context, a area, addr netip.Addr) {
 	switch {
 	case len(confirmed) == 0:
 		a.fail(advice+", and see that the name has this address", "is named %s, which does not lead back to it", plain(names[0]))
-	case !slices.ContainsFunc(confirmed, func(n string) bool { return strings.EqualFold(plain(n), plain(e.Hostname)) }):
-		a.warn(advice, "is named %s, which is not the EHLO name %s", plain(confirmed[0]), e.Hostname)
+	case !slices.ContainsFunc(confirmed, func(n string) bool { return strings.EqualFold(plain(n), plain(e.nameOf(addr))) }):
+		a.warn(advice, "is named %s, which is not the EHLO name %s", plain(confirmed[0]), e.nameOf(addr))
 	default:
 		a.ok("is named %s, which leads back to it", plain(confirmed[0]))
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +31,7 @@ The exit code is 65 when a finding is FAIL.`,
 		Example: "  mailchute doctor\n  mailchute doctor --source 203.0.113.25 --probe mx.example.org\n  mailchute doctor --json",
 	}
 	var opts doctorFlags
-	cmd.Flags().StringSliceVar(&opts.sources, "source", nil, "public `address` that mail is sent from, several with commas (default: those of the interfaces)")
+	cmd.Flags().StringSliceVar(&opts.sources, "source", nil, "public `address` that mail is sent from, several with commas (default: those that streams name, or those of the interfaces)")
 	cmd.Flags().StringVar(&opts.probe, "probe", "", "mail `host` to connect to, with :port or at port 25")
 	cmd.Flags().BoolVar(&opts.direct, "direct", false, "look at what direct delivery needs, even if no stream uses it")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -126,8 +127,12 @@ func newCase(cfg Config, opts doctorFlags, snap *store.Snapshot) (doctor.Case, e
 	if c.Resolver, err = doctor.NewResolver(cfg.Delivery.Resolver); err != nil {
 		return c, exitWith(exitConfig, "delivery.resolver: %w", err)
 	}
-	if c.Sources, c.Guessed, err = doctorSources(opts.sources); err != nil {
-		return c, err
+	c.Sources, c.Names = streamSources(snap)
+	c.Guessed = true // local addresses, which a gateway may still replace
+	if len(opts.sources) > 0 || len(c.Sources) == 0 {
+		if c.Sources, c.Guessed, err = doctorSources(opts.sources); err != nil {
+			return c, err
+		}
 	}
 	if c.Probe = opts.probe; c.Probe != "" {
 		if _, _, err := net.SplitHostPort(c.Probe); err != nil {
@@ -149,11 +154,16 @@ func firstSet(values ...string) string {
 // anyDirect tells whether a stream delivers by MX.
 func anyDirect(snap *store.Snapshot) bool {
 	for _, s := range snap.Streams {
-		if s.Outbound() && s.Mode != store.ModeCapture && !s.Route.Smarthost() {
+		if byMX(s) {
 			return true
 		}
 	}
 	return false
+}
+
+func byMX(s store.Stream) bool {
+	return s.Outbound() && s.Mode != store.ModeCapture &&
+		slices.ContainsFunc(s.Routes(), func(r store.Route) bool { return !r.Smarthost() })
 }
 
 func doctorDomains(snap *store.Snapshot) []doctor.Domain {
@@ -168,6 +178,25 @@ func doctorDomains(snap *store.Snapshot) []doctor.Domain {
 		out = append(out, one)
 	}
 	return out
+}
+
+// streamSources returns the addresses that streams which deliver by MX name,
+// with their EHLO names.
+func streamSources(snap *store.Snapshot) (sources []netip.Addr, names map[netip.Addr]string) {
+	names = map[netip.Addr]string{}
+	for _, s := range snap.Streams {
+		if !byMX(s) {
+			continue
+		}
+		for _, source := range s.Sources {
+			if !slices.Contains(sources, source.Address) {
+				sources = append(sources, source.Address)
+				names[source.Address] = source.Hostname
+			}
+		}
+	}
+	slices.SortFunc(sources, netip.Addr.Compare)
+	return sources, names
 }
 
 // doctorSources returns the addresses that the operator named, or those of the
