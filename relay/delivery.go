@@ -77,7 +77,7 @@ func (d *Dispatcher) decide(ctx context.Context, c store.Claimed, memo string) (
 		return d.opts.Policy.Orphan(c, now)
 	case act == actCapture:
 		return d.opts.Policy.Capture(c, now, "kept by the stream's mode; nothing was sent")
-	case d.opts.Policy.Expired(c.Delivery, now):
+	case d.opts.Policy.Expired(c.Delivery, now.Add(-d.clock.jumped())):
 		decision = d.opts.Policy.Expire(c, now)
 	case memo != "":
 		decision = d.putOff(c, memo)
@@ -117,7 +117,7 @@ func (d *Dispatcher) send(ctx context.Context, c store.Claimed, stream store.Str
 		results = append(results, Result{Err: errNoResult})
 	}
 	decision := d.opts.Policy.Next(Attempt{
-		Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Conversation: talk.conversation(),
+		Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Jumped: d.clock.jumped(), Conversation: talk.conversation(),
 	})
 	decision.contact.hosts = talk.mailHosts()
 	if act == actRedirect {
@@ -156,7 +156,7 @@ func (d *Dispatcher) putOff(c store.Claimed, memo string) Decision {
 	r := Result{Err: errSiteDead, Reply: store.Reply{Command: phaseConnect, Enhanced: [3]int{4, 4, 1}, Text: escape("not asked: the newest attempt at the same place ended with: " + memo)}}
 	results := slices.Repeat([]Result{r}, len(open))
 	decision := d.opts.Policy.Next(Attempt{
-		Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Conversation: c.Delivery.Conversation,
+		Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Jumped: d.clock.jumped(), Conversation: c.Delivery.Conversation,
 	})
 	decision.contact = contact{}
 	return decision
@@ -173,7 +173,7 @@ func (d *Dispatcher) afterPanic(c store.Claimed, p any) Decision {
 	for i := range results {
 		results[i] = Result{Err: fmt.Errorf("internal fault, time %d of %d", n, holdAfter)}
 	}
-	decision := d.opts.Policy.Next(Attempt{Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand()})
+	decision := d.opts.Policy.Next(Attempt{Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Jumped: d.clock.jumped()})
 	decision.Failed, decision.Hold, decision.contact = nil, n >= holdAfter, contact{}
 	return decision
 }

@@ -27,6 +27,7 @@ type Dispatcher struct {
 	sched    *schedule            // owned by Run's goroutine
 
 	panicked panics
+	clock    *clock
 }
 
 // life is one call of Run, for those who ask about it.
@@ -59,12 +60,14 @@ func New(q store.Queue, d store.Directory, opts Options) (*Dispatcher, error) {
 	if transport == nil {
 		transport = newNetwork(opts)
 	}
-	return &Dispatcher{
+	disp := &Dispatcher{
 		queue: q, directory: d, opts: opts, transport: transport, log: eventLog{opts.Logger},
 		tickets:  make(chan []store.Ticket),
 		finished: make(chan flight, opts.Limits.Total),
 		panicked: panics{counts: map[store.ID]int{}},
-	}, nil
+	}
+	disp.clock = newClock(opts.Now, disp.log.clockJumped)
+	return disp, nil
 }
 
 // Run delivers until ctx ends or the engine closes. Then it claims nothing more, cancels the attempts that have not
@@ -149,6 +152,7 @@ func (d *Dispatcher) launch(ctx context.Context, work *sync.WaitGroup, timer *ti
 	if ctx.Err() != nil {
 		return
 	}
+	d.clock.jumped()
 	now := unixNano(d.opts.Now())
 	d.sched.wake(now)
 	for {

@@ -27,6 +27,7 @@
 //     not tried again before Options.UncertainWait, and not at another host of the same attempt (RFC 5321 6.1).
 //   - A result that cannot be recorded is retried until the store takes it or the process stops.
 //   - A body that turns out damaged while it is sent never gets its final dot: the connection is cut and the delivery is held.
+//   - A wall clock that jumps ahead expires nothing: the jump is not counted (clock.go).
 //   - A panic in an attempt costs that attempt only. Three of them on one message hold it.
 //   - A delivery whose stream or server is gone waits, since a deletion may be a mistake that is undone; it is cancelled
 //     when it expires, without a notice. An archived stream delivers what it has.

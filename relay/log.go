@@ -117,4 +117,8 @@ func (j eventLog) unsigned(id store.ID, err error) {
 	j.log.Error("message goes out without a DKIM signature", "message", id, "err", err)
 }
 
+func (j eventLog) clockJumped(by time.Duration) {
+	j.log.Error("the clock has jumped; what it jumped ahead is not counted against the time that mail has to be delivered", "by", by.Round(time.Second))
+}
+
 func (j eventLog) closing(err error) { j.log.Warn("closing connections", "err", err) }

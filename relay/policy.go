@@ -70,6 +70,8 @@ type Attempt struct {
 	Now     time.Time
 	// Rand is a number in [0,1) for the jitter.
 	Rand float64
+	// Jumped is how far the clock has jumped ahead, which is not counted against the delivery's time.
+	Jumped time.Duration
 	// Conversation is what was said. It is kept where a recipient was not delivered.
 	Conversation store.Conversation
 }
@@ -308,12 +310,16 @@ func (n *decider) schedule() {
 		n.delivery.Due, n.delivery.DueWhy = now, "the attempt was stopped before the message was handed over"
 		return
 	}
-	if expires := n.delivery.Expires; !expires.IsZero() && !now.Before(expires) {
+	expires := n.delivery.Expires
+	if !expires.IsZero() {
+		expires = expires.Add(n.attempt.Jumped)
+	}
+	if !expires.IsZero() && !now.Before(expires) {
 		n.expire("")
 		return
 	}
-	n.delivery.Due, n.delivery.DueWhy = earlier(now.Add(n.wait), n.delivery.Expires, now), n.why
-	if n.delivery.Due.Equal(n.delivery.Expires) {
+	n.delivery.Due, n.delivery.DueWhy = earlier(now.Add(n.wait), expires, now), n.why
+	if n.delivery.Due.Equal(expires) {
 		n.delivery.DueWhy = "its time to be delivered ends then"
 	}
 	next := "next attempt at " + n.delivery.Due.UTC().Format(time.RFC3339)
