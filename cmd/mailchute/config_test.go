@@ -141,7 +141,7 @@ func TestLoad_Refuses(t *testing.T) {
 func TestLoad_Precedence(t *testing.T) {
 	file := writeConfig(t, "hostname: file.example\nshutdown_grace: 1m\nlog: {level: warn}\n")
 	cfg, err := loadConfig(configSource{
-		file: file, cwd: "/work",
+		file: file, cwd: "/srv/mailchute",
 		environ: []string{"MAILCHUTE_SHUTDOWN_GRACE=2m", "MAILCHUTE_HOSTNAME=env.example", "MAILCHUTE_LOG_FORMAT=", "MAILCHUTE_STORAGE_RETENTION=7d"},
 		flags:   map[string]any{"hostname": "flag.example"},
 	})
@@ -156,12 +156,12 @@ func TestLoad_Precedence(t *testing.T) {
 }
 
 func TestLoad_EmptySectionsAndKeysMeanDefaults(t *testing.T) {
-	want, err := loadConfig(configSource{file: emptyFile(t), cwd: "/work"})
+	want, err := loadConfig(configSource{file: emptyFile(t), cwd: "/srv/mailchute"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, text := range []string{"smtp:\n", "smtp:\n  limits:\n", "delivery:\n  # schedule: [1m]\n", "hostname:\n", "# nothing\n", "---\n"} {
-		got, err := loadConfig(configSource{file: writeConfig(t, text), cwd: "/work"})
+		got, err := loadConfig(configSource{file: writeConfig(t, text), cwd: "/srv/mailchute"})
 		if err != nil {
 			t.Errorf("%q: %v", text, err)
 			continue
@@ -173,7 +173,7 @@ func TestLoad_EmptySectionsAndKeysMeanDefaults(t *testing.T) {
 }
 
 func TestLoad_Scalars(t *testing.T) {
-	cfg, err := loadConfig(configSource{file: emptyFile(t), cwd: "/work", environ: []string{
+	cfg, err := loadConfig(configSource{file: emptyFile(t), cwd: "/srv/mailchute", environ: []string{
 		"MAILCHUTE_DELIVERY_CONCURRENCY=7", "MAILCHUTE_INTAKE_PRIVATE_TRACE=true", "MAILCHUTE_SMTP_LIMITS_MESSAGE_SIZE=20MiB",
 	}})
 	if err != nil || cfg.Delivery.Concurrency != 7 || !cfg.Intake.PrivateTrace || cfg.SMTP.Limits.MessageSize != 20*MiB {
@@ -182,7 +182,7 @@ func TestLoad_Scalars(t *testing.T) {
 }
 
 func TestLoad_Lists(t *testing.T) {
-	cfg, err := loadConfig(configSource{file: emptyFile(t), cwd: "/work", environ: []string{
+	cfg, err := loadConfig(configSource{file: emptyFile(t), cwd: "/srv/mailchute", environ: []string{
 		"MAILCHUTE_SMTP_LISTENERS=[::1]:587, 127.0.0.1:465/implicit,127.0.0.1:25/none",
 		"MAILCHUTE_SMTP_CLEARTEXT_AUTH=10.0.0.0/8,fd00::/8",
 		"MAILCHUTE_DELIVERY_SCHEDULE=10s,1m",
@@ -205,17 +205,17 @@ func TestLoad_Lists(t *testing.T) {
 func TestLoad_PathsCountFromWhereTheyStand(t *testing.T) {
 	file := writeConfig(t, "data_dir: d\nsmtp: {tls: {cert_file: c.pem, key_file: k.pem}}\n")
 	dir := filepath.Dir(file)
-	cfg, err := loadConfig(configSource{file: file, cwd: "/work", environ: []string{"MAILCHUTE_SMTP_TLS_KEY_FILE=e.pem"}})
+	cfg, err := loadConfig(configSource{file: file, cwd: "/srv/mailchute", environ: []string{"MAILCHUTE_SMTP_TLS_KEY_FILE=e.pem"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := []string{cfg.DataDir, cfg.SMTP.TLS.CertFile, cfg.SMTP.TLS.KeyFile, cfg.KeyFile}
-	want := []string{filepath.Join(dir, "d"), filepath.Join(dir, "c.pem"), "/work/e.pem", filepath.Join(dir, "d", "mailchute.key")}
+	want := []string{filepath.Join(dir, "d"), filepath.Join(dir, "c.pem"), "/srv/mailchute/e.pem", filepath.Join(dir, "d", "mailchute.key")}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	cfg, err = loadConfig(configSource{file: emptyFile(t), cwd: "/work"})
-	if err != nil || cfg.DataDir != "/work/mailchute-data" {
+	cfg, err = loadConfig(configSource{file: emptyFile(t), cwd: "/srv/mailchute"})
+	if err != nil || cfg.DataDir != "/srv/mailchute/mailchute-data" {
 		t.Errorf("default data directory = %q, %v", cfg.DataDir, err)
 	}
 }

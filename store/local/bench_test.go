@@ -248,7 +248,7 @@ func firstTickets(b *testing.B, s *Store, n int) []store.Ticket {
 func resident(b *testing.B, field string) float64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		b.Skip("no /proc")
+		b.Fatal(err) // this benchmark is for Linux
 	}
 	m := regexp.MustCompile(field + `:\s+(\d+) kB`).FindSubmatch(status)
 	if m == nil {
