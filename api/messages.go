@@ -166,7 +166,7 @@ func date(s string, end bool) (time.Time, bool) {
 }
 
 func (q search) matches(r store.Record) bool {
-	if r.Message.Bounce || q.finished && status(r) != "Sent" || q.tag != "" && r.Message.Tag != q.tag {
+	if r.Message.Bounce || r.Message.Returned || q.finished && status(r) != "Sent" || q.tag != "" && r.Message.Tag != q.tag {
 		return false
 	}
 	if q.subject != "" && !strings.Contains(strings.ToLower(r.Message.Header.Subject), q.subject) {
@@ -232,7 +232,7 @@ func (c *call) message() (store.Record, *Error) {
 	}
 	r, err := c.store.Record(c.context(), id)
 	switch {
-	case errors.Is(err, store.ErrNotFound) || err == nil && (r.Message.Server != c.principal.Server || r.Message.Bounce):
+	case errors.Is(err, store.ErrNotFound) || err == nil && (r.Message.Server != c.principal.Server || r.Message.Bounce || r.Message.Returned):
 		return store.Record{}, unknown
 	case err != nil:
 		return store.Record{}, c.unexpected("reading a message", err)
