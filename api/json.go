@@ -9,11 +9,17 @@ import (
 	"unicode/utf8"
 )
 
-const maxDepth = 32
+// Limits of the shape of a body. A value of two octets can take a hundred in
+// memory, so that the size of a body alone bounds little.
+const (
+	maxDepth    = 32
+	maxElements = 10_000 // of one array or object
+)
 
 var (
 	errSyntax    = errors.New("the body is not valid JSON in UTF-8")
 	errDeep      = errors.New("the body is nested too deeply")
+	errLong      = errors.New("an array or object has too many elements")
 	errDuplicate = errors.New("a key appears twice in one object")
 )
 
@@ -78,7 +84,11 @@ func checkShape(b []byte) error {
 			s.open = s.open[:len(s.open)-1]
 			s.last = ""
 		case ',':
-			s.open[len(s.open)-1].key = s.open[len(s.open)-1].object
+			l := &s.open[len(s.open)-1]
+			if l.commas++; l.commas >= maxElements {
+				return errLong
+			}
+			l.key = l.object
 		}
 	}
 	return nil
@@ -94,6 +104,7 @@ type level struct {
 	object bool
 	key    bool // the next string is a key
 	exact  bool // keys that differ in case alone are left to the caller
+	commas int
 	seen   map[string]bool
 }
 

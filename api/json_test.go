@@ -22,6 +22,8 @@ func TestCheckShape(t *testing.T) {
 		`{"a":"\\","b":"\""}`:                             nil,
 		strings.Repeat("[", 32) + strings.Repeat("]", 32): nil,
 		strings.Repeat("[", 33) + strings.Repeat("]", 33): errDeep,
+		"[" + strings.Repeat("1,", 9_999) + "1]":          nil,
+		"[" + strings.Repeat("1,", 10_000) + "1]":         errLong,
 	} {
 		if err := checkShape([]byte(body)); !errors.Is(err, want) || err != nil && want == nil {
 			t.Errorf("checkShape(%s) = %v, want %v", body, err, want)
