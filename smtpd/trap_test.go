@@ -38,19 +38,17 @@ func TestTrap_DataTimeoutIsNotCommands(t *testing.T) {
 // TestTrap_SteadyUploadIsNotCut: go-smtp sets one deadline for all of DATA, which
 // cuts a steady upload that takes longer.
 func TestTrap_SteadyUploadIsNotCut(t *testing.T) {
-	opts := quick()
-	opts.Idle, opts.RateWindow, opts.MinRate = 60*time.Millisecond, 100*time.Millisecond, 20
-	r := newRig(t, opts)
-	p := r.dial()
-	p.play("S: 220 …\nLOGIN\nMAIL\n" + data)
-	tick := time.NewTicker(15 * time.Millisecond)
-	defer tick.Stop()
-	for range 20 {
-		<-tick.C
-		p.send("line\r\n")
-	}
-	p.play("C: .\nS: 250 2.0.0 queued as …")
-	r.wantQueued(strings.Repeat("line\r\n", 20))
+	bubble(t, func(t *testing.T, r *rig, p *peer) {
+		const lines = 30 * 60 // one a second: far longer than Idle and RateWindow
+		line := strings.Repeat("x", 598) + "\r\n"
+		p.play("S: 220 …\nLOGIN\nMAIL\n" + data)
+		for range lines {
+			time.Sleep(time.Second)
+			p.send(line)
+		}
+		p.play("C: .\nS: 250 2.0.0 queued as …\nC: QUIT\nS: 221 …\nS: CLOSED")
+		r.wantQueued(strings.Repeat(line, lines))
+	})
 }
 
 // TestTrap_LostConnectionInData: an end of the connection is no end of data, nor
