@@ -8,10 +8,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/mailchute/mailchute/store"
+	"github.com/mailchute/mailchute/store/journal"
 )
 
 // maxProblems bounds a Report.
@@ -63,13 +65,15 @@ func Check(ctx context.Context, dir string, opts Options, how CheckOptions) (Rep
 }
 
 // Check recounts every index against the messages, and compares bodies and
-// journal with the view. It may run beside traffic. It is the one user of a long read
+// journal with the view. It may run beside traffic; Prune waits for it. It is the one user of a long read
 // transaction, during which the bbolt file cannot reuse pages.
 func (s *Store) Check(ctx context.Context, how CheckOptions) (Report, error) {
 	if err := s.enter(ctx); err != nil {
 		return Report{}, err
 	}
 	defer s.leave()
+	s.pruning.Lock() // held across I/O: what is forgotten while it is read would look lost
+	defer s.pruning.Unlock()
 	var r Report
 	if err := s.check(ctx, how, &r); err != nil {
 		if !errors.Is(err, store.ErrDamaged) {
@@ -307,9 +311,11 @@ func (s *Store) checkBody(ctx context.Context, id store.ID, r *Report) error {
 	return nil
 }
 
-// checkRebuilt makes the view anew in a temporary file and compares.
+// checkRebuilt makes the view anew in a temporary file and compares. Mail may
+// move meanwhile: most of the journal is read before the view is looked at, and
+// the rest up to where the view then stands.
 func (s *Store) checkRebuilt(ctx context.Context, r *Report) error {
-	end := s.jour.End()
+	read := s.jour.End()
 	path := filepath.Join(s.root, "check.db")
 	if err := createDB(path, s.opts, nil); err != nil {
 		return err
@@ -320,31 +326,49 @@ func (s *Store) checkRebuilt(ctx context.Context, r *Report) error {
 		return err
 	}
 	shadow, err := fold(ctx, s.opts, db, s.jour, s.epoch)
-	if err != nil {
-		return errors.Join(err, db.close())
-	}
-	r.unreadable(shadow)
-	err = s.checkpoint()
-	if err == nil && (s.jour.End() != end || shadow.position != end) {
-		r.problem("mail moved during the check, so the view was not compared with the journal; check again while the server is stopped")
-		return db.close()
-	}
 	if err == nil {
-		err = compareViews(s.db, db, s.epoch, r)
+		err = s.whole(ctx, func(tx *bbolt.Tx, to journal.Position) error {
+			// What the fold has read of this already is applied twice, to no effect.
+			if err := shadow.replayUntil(ctx, read, &to); err != nil {
+				return err
+			}
+			if err := shadow.checkpoint(); err != nil {
+				return err
+			}
+			r.unreadable(shadow)
+			return compareViews(tx, db, s.epoch, r)
+		})
 	}
 	return errors.Join(err, db.close())
 }
 
+// whole runs fn in a transaction in which the view is exactly what the journal
+// makes up to a position.
+func (s *Store) whole(ctx context.Context, fn func(*bbolt.Tx, journal.Position) error) error {
+	s.checkpointing.Lock() // until the transaction sees what the checkpoint wrote and no more
+	release := sync.OnceFunc(s.checkpointing.Unlock)
+	defer release()
+	b, err := s.over.takeWhole(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.writeBatch(b); err != nil {
+		return err
+	}
+	return s.db.read(func(tx *bbolt.Tx) error {
+		release()
+		return fn(tx, b.position)
+	})
+}
+
 // compareViews lists in what the two differ. Leases of earlier processes do
 // not count.
-func compareViews(have, want *viewDB, epoch uint64, r *Report) error {
-	return have.read(func(a *bbolt.Tx) error {
-		return want.read(func(b *bbolt.Tx) error {
-			for _, name := range [][]byte{bucketMessage, bucketTime, bucketStream, bucketQueue, bucketHeld, bucketSegment} {
-				compareBuckets(name, a.Bucket(name), b.Bucket(name), epoch, r)
-			}
-			return nil
-		})
+func compareViews(have *bbolt.Tx, want *viewDB, epoch uint64, r *Report) error {
+	return want.read(func(b *bbolt.Tx) error {
+		for _, name := range [][]byte{bucketMessage, bucketTime, bucketStream, bucketQueue, bucketHeld, bucketSegment} {
+			compareBuckets(name, have.Bucket(name), b.Bucket(name), epoch, r)
+		}
+		return nil
 	})
 }
 

@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -52,7 +53,11 @@ func (s *Store) checkpointLoop() {
 func (s *Store) checkpoint() error {
 	s.checkpointing.Lock()
 	defer s.checkpointing.Unlock()
-	b := s.over.take()
+	return s.writeBatch(s.over.take())
+}
+
+// writeBatch writes what take returned. The caller holds checkpointing.
+func (s *Store) writeBatch(b batch) error {
 	if len(b.entries) == 0 && b.position == s.position {
 		s.over.settle(b, nil)
 		return nil
@@ -70,6 +75,11 @@ func (s *Store) checkpoint() error {
 func (o *overlay) take() batch {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.takeLocked()
+}
+
+// takeLocked is take for a caller that holds mu.
+func (o *overlay) takeLocked() batch {
 	b := batch{entries: o.dirty, segments: make(map[uint64]usage, len(o.touched)), position: o.end()}
 	for w := range o.writes {
 		if w.from.Before(b.position) {
@@ -81,6 +91,33 @@ func (o *overlay) take() batch {
 	}
 	o.flushing, o.dirty, o.touched = o.dirty, map[store.ID]entry{}, map[uint64]bool{}
 	return b
+}
+
+// takeWhole begins a checkpoint after which the view is exactly what the journal
+// makes up to the position of the batch. New writes wait until those under way
+// have ended, which takes as long as one sync of the journal. One caller at a time.
+func (o *overlay) takeWhole(ctx context.Context) (batch, error) {
+	drained, gate := make(chan struct{}), make(chan struct{})
+	o.mu.Lock()
+	o.gate, o.drained = gate, drained
+	if len(o.writes) == 0 {
+		close(drained)
+	}
+	o.mu.Unlock()
+	var err error
+	select {
+	case <-drained:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gate, o.drained = nil, nil
+	close(gate)
+	if err != nil {
+		return batch{}, err
+	}
+	return o.takeLocked(), nil
 }
 
 // settle ends a checkpoint. When it failed, its messages are dirty again.

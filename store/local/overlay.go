@@ -25,6 +25,8 @@ type overlay struct {
 	touched  map[uint64]bool // segments whose usage changed since the last checkpoint began
 	watchers map[*watcher]struct{}
 	writes   map[*writing]struct{}
+	gate     chan struct{} // not nil: no write may begin until it is closed
+	drained  chan struct{} // with gate: closed when no write is under way
 	room     chan struct{} // closed when a checkpoint ended
 	stuck    error         // why the last checkpoint could not be written
 }
@@ -60,6 +62,15 @@ func newOverlay(opts Options, end func() journal.Position) *overlay {
 func (o *overlay) begin(ctx context.Context) (*writing, error) {
 	for {
 		o.mu.Lock()
+		if gate := o.gate; gate != nil {
+			o.mu.Unlock()
+			select {
+			case <-gate:
+				continue
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
 		if len(o.dirty)+len(o.flushing) < o.maxCount && o.bytes < o.maxBytes {
 			w := &writing{from: o.end()}
 			o.writes[w] = struct{}{}
@@ -91,7 +102,15 @@ func (o *overlay) wake() {
 func (o *overlay) finish(w *writing) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.ended(w)
+}
+
+// ended forgets a write. The caller holds mu.
+func (o *overlay) ended(w *writing) {
 	delete(o.writes, w)
+	if o.gate != nil && len(o.writes) == 0 {
+		close(o.drained)
+	}
 }
 
 // update is a message before and after a record.
@@ -105,7 +124,7 @@ type update struct {
 func (o *overlay) apply(w *writing, updates ...update) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.writes, w)
+	o.ended(w)
 	for _, u := range updates {
 		o.put(u)
 	}

@@ -55,9 +55,20 @@ func (s *Store) load(tx *bbolt.Tx) (err error) {
 	})
 }
 
+// errReplayed ends a replay at its bound.
+var errReplayed = errors.New("replayed to the bound")
+
 // replay applies every record from a position on. The overlay's bound holds.
 func (s *Store) replay(ctx context.Context, from journal.Position) error {
+	return s.replayUntil(ctx, from, nil)
+}
+
+// replayUntil is replay up to a position, nil for the end.
+func (s *Store) replayUntil(ctx context.Context, from journal.Position, to *journal.Position) error {
 	err := s.jour.Salvage(ctx, from, func(e journal.Entry) error {
+		if to != nil && to.Before(e.Next) {
+			return errReplayed
+		}
 		l, err := decodeRecordAt(e.Type, e.Payload, e.Ref)
 		if err != nil {
 			s.log.Error("a journal record cannot be read", "error", err)
@@ -72,6 +83,9 @@ func (s *Store) replay(ctx context.Context, from journal.Position) error {
 		s.log.Error("the journal is damaged", "segment", d.Segment, "offset", d.Offset, "reason", d.Reason)
 		return nil
 	})
+	if errors.Is(err, errReplayed) {
+		return nil
+	}
 	if errors.Is(err, journal.ErrPosition) {
 		return fmt.Errorf("the view is newer than the journal, which has lost its end; mailchute check --rebuild makes the view fit it: %w: %w", err, store.ErrDamaged)
 	}
