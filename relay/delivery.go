@@ -79,7 +79,7 @@ func (d *Dispatcher) decide(ctx context.Context, c store.Claimed, memo string) (
 		return d.opts.Policy.Capture(c, now, "kept by the stream's mode; nothing was sent")
 	case d.opts.Policy.Expired(c.Delivery, now.Add(-d.clock.jumped())):
 		decision = d.opts.Policy.Expire(c, now)
-	case memo != "":
+	case memo != "" && len(stream.Alternates) == 0: // another route may do
 		decision = d.putOff(c, memo)
 	default:
 		decision = d.send(ctx, c, stream, act)
