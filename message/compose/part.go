@@ -57,10 +57,14 @@ func group(mediaType string, parts []part) part {
 	return g
 }
 
+// lineEnds makes every line end LF. quotedprintable.Writer remembers a bare CR
+// until the next LF, however far away, and then leaves that LF out.
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
+
 func body(mediaType, text string) part {
 	return part{
 		mediaType: mediaType, params: map[string]string{"charset": "utf-8"},
-		encoding: "quoted-printable", encode: quoted, content: []byte(text),
+		encoding: "quoted-printable", encode: quoted, content: []byte(lineEnds.Replace(text)),
 	}
 }
 
