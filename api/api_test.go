@@ -57,7 +57,7 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	o.auth.FirstDelay, o.auth.MaxDelay = time.Millisecond, time.Millisecond
 	in := o.intake
 	if in == nil {
-		in = intake.New(db, db, intake.Options{Hostname: "relay.example"})
+		in = intake.New(db, db, intake.Options{Hostname: "relay.example", Suppressions: db})
 	}
 	r := &rig{t: t, store: db, keyring: k, client: &http.Client{Transport: &http.Transport{}}}
 	r.fill()

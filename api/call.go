@@ -43,7 +43,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store") // answers hold tokens and mail
 	h.Set("X-Content-Type-Options", "nosniff")
 	defer func() {
-		if v := recover(); v != nil && v != http.ErrAbortHandler {
+		switch v := recover(); v {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(v) // ends the connection
+		default:
 			s.opts.Log.Error("API request panicked", "request", id, "method", r.Method, "panic", v)
 			s.fail(w, errInternal(id))
 		}
@@ -219,7 +223,15 @@ func (s *Server) fail(w http.ResponseWriter, e *Error) {
 
 func (s *Server) write(w http.ResponseWriter, answer any) {
 	w.WriteHeader(http.StatusOK)
-	s.encode(w, answer)
+	pieces, ok := answer.(streamed)
+	if !ok {
+		s.encode(w, answer)
+		return
+	}
+	if err := pieces(w); err != nil {
+		s.opts.Log.Debug("API answer cut off", "err", err)
+		panic(http.ErrAbortHandler)
+	}
 }
 
 func (s *Server) encode(w http.ResponseWriter, v any) {

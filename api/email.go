@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/mailchute/mailchute/intake"
+	"github.com/mailchute/mailchute/message"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -156,7 +159,38 @@ func (c *call) send(req emailRequest) (emailResponse, *Error) {
 		return emailResponse{}, c.refused(err, req)
 	}
 	answer.MessageID = id.String()
+	c.tellInactive(id, &answer)
 	return answer, nil
+}
+
+// tellInactive says which recipients of a message get nothing. It is taken in
+// any case.
+func (c *call) tellInactive(id store.ID, answer *emailResponse) {
+	r, err := c.store.Record(c.context(), id)
+	if err != nil {
+		c.opts.Log.Warn("recipients of a message not looked at", "request", c.id, "message", id, "err", err)
+		return
+	}
+	off := inactiveOf(r)
+	if len(off) == 0 {
+		return
+	}
+	answer.InactiveRecipients = off
+	answer.Message = "Message OK, but will not deliver to these inactive addresses: " + strings.Join(off, ", ") +
+		". Inactive recipients are ones that have generated a hard bounce, a spam complaint, or a manual suppression."
+}
+
+// inactiveOf names the suppressed recipients as message.MailboxKey writes them.
+func inactiveOf(r store.Record) (off []string) {
+	for _, d := range r.Deliveries {
+		for _, to := range d.Recipients {
+			if key, err := message.MailboxKey(to.Address); err == nil && to.State == store.Suppressed {
+				off = append(off, key)
+			}
+		}
+	}
+	slices.Sort(off)
+	return slices.Compact(off)
 }
 
 func (c *call) envelope(l prepared) intake.Envelope {

@@ -47,6 +47,13 @@ const (
 	CodeStreamUnknown    Code = 1235
 	CodeStreamNotSending Code = 1236
 	CodeServerID         Code = 601
+
+	CodeSuppressionReason  Code = 1404
+	CodeSuppressionOrigin  Code = 1405
+	CodeSuppressionBody    Code = 1409
+	CodeSuppressionLimit   Code = 1410
+	CodeSuppressionAddress Code = 1411
+
 	CodeSMTPToken        Code = 1451
 	CodeSMTPTokenName    Code = 1456
 	CodeSMTPTokenInbound Code = 1457

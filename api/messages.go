@@ -135,14 +135,9 @@ func (c *call) search() (search, *Error) {
 			q.metaKey, q.metaValue = name, v
 		}
 	}
-	var ok bool
-	if q.filter.Since, ok = date(c.query["fromdate"], false); !ok {
-		return q, refuse(CodeMessageQuery, "Parameter 'fromdate' must be like 2026-11-23 or 2026-11-23T12:00:00.")
-	}
-	if q.filter.Until, ok = date(c.query["todate"], true); !ok {
-		return q, refuse(CodeMessageQuery, "Parameter 'todate' must be like 2026-11-23 or 2026-11-23T12:00:00.")
-	}
-	return q, nil
+	var e *Error
+	q.filter.Since, q.filter.Until, e = c.span(CodeMessageQuery)
+	return q, e
 }
 
 // date reads a day or a second in UTC. The end of a span is moved behind it,

@@ -28,7 +28,7 @@ type route struct {
 type handler func(*call) (any, *Error)
 
 func (s *Server) routes() []route {
-	return slices.Concat(emailRoutes(), messageRoutes(), streamRoutes(), serverRoutes())
+	return slices.Concat(emailRoutes(), messageRoutes(), streamRoutes(), serverRoutes(), suppressionRoutes())
 }
 
 // newMux registers every route, and for every path what to say to other

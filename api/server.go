@@ -35,6 +35,7 @@ type Submitter interface {
 // Store is what the API reads and writes beside mail.
 type Store interface {
 	store.Directory
+	store.Suppressions
 	Record(ctx context.Context, id store.ID) (store.Record, error)
 	List(ctx context.Context, f store.Filter, cursor string, limit int) ([]store.Record, string, error)
 	Body(ctx context.Context, id store.ID) (io.ReadCloser, error)
