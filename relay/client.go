@@ -41,6 +41,7 @@ type extensions struct {
 	pipelining, eightBit, utf8, dsn, starttls bool
 	size                                      bool
 	maxSize                                   int64 // 0: no limit named
+	maxMails, maxRcpts                        int   // transactions in a session, recipients in one (RFC 9422); 0: no limit named
 	auth                                      []string
 }
 
@@ -79,10 +80,27 @@ func (e *extensions) keyword(name string, args []string) {
 		if len(args) > 0 {
 			e.maxSize = parseSize(args[0])
 		}
+	case name == "LIMITS":
+		e.limits(args)
 	case name == "AUTH":
 		e.auth = append(e.auth, args...)
 	case strings.HasPrefix(name, "AUTH="): // a form of the time before RFC 2554
 		e.auth = append(append(e.auth, strings.TrimPrefix(name, "AUTH=")), args...)
+	}
+}
+
+// limits reads what RFC 9422 4 lets a host say of itself. What is not a positive number is no limit.
+func (e *extensions) limits(args []string) {
+	for _, a := range args {
+		name, value, _ := strings.Cut(a, "=")
+		n, ok := smallNumber(value)
+		switch {
+		case !ok:
+		case name == "MAILMAX":
+			e.maxMails = n
+		case name == "RCPTMAX":
+			e.maxRcpts = n
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/mailchute/mailchute/relay/tlsrpt"
@@ -33,6 +34,8 @@ type conn struct {
 	secure string        // the same, for people
 	flaw   tlsrpt.Result // what a report will say against it
 	uses   int           // transactions begun
+	taken  int           // messages that the host has taken
+	ended  bool          // the host has ended the session: 421, or the connection closed
 	dirty  bool          // the last transaction did not end with its final dot: RSET comes first
 	dead   bool          // no more commands
 	pooled bool          // taken from the pool, and nothing answered since
@@ -134,7 +137,7 @@ func (c *conn) reply(ctx context.Context, phase string, wait time.Duration) (wir
 	}
 	c.talk.heard(r, c.secret)
 	if r.code == 421 {
-		c.dead = true
+		c.dead, c.ended = true, true
 		f := refusal(c.stored(r, phase))
 		f.fresh = c.pooled
 		return r, f
@@ -149,6 +152,11 @@ func (c *conn) stored(r wireReply, phase string) store.Reply {
 
 func (c *conn) refused(r wireReply, phase string) *fault { return refusal(c.stored(r, phase)) }
 
+// full tells whether the session must take no further transaction, by our own limit or by what the host has named.
+func (c *conn) full(limit int) bool {
+	return c.uses >= limit || c.ext.maxMails > 0 && c.uses >= c.ext.maxMails
+}
+
 // broken ends the connection after an error. An error that our own cancellation caused is told as such.
 func (c *conn) broken(ctx context.Context, phase string, err error) *fault {
 	c.kill()
@@ -160,7 +168,8 @@ func (c *conn) broken(ctx context.Context, phase string, err error) *fault {
 		detail = detailProtocol
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = errors.New("no answer in time")
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		c.ended = true
 		err = errors.New("connection closed by the host")
 	}
 	c.talk.failed(fmt.Errorf("%s: %w", phase, err), c.secret)

@@ -18,6 +18,8 @@ type fault struct {
 	tls tlsrpt.Result
 	// nowhere is set when this machine has no way to the address, so that nothing was tried.
 	nowhere bool
+	// over is set when the session has ended after it served something, and nothing else was wrong with it.
+	over bool
 	// fresh is set when nothing at all was answered on this connection since it was taken from the pool.
 	fresh bool
 }

@@ -205,65 +205,6 @@ func (n *network) deliver(ctx context.Context, e *errand) {
 	}
 }
 
-// visit gives one target the recipients that are left. met tells whether there was a session; a fault leaves some
-// recipients for another target.
-func (n *network) visit(ctx context.Context, h hop, e *errand) (met bool, f *fault) {
-	if c := n.pool.get(h.target); c != nil {
-		transcriptOf(ctx).note("on a kept connection to %s (%s)", h.host, h.address)
-		// A kept connection may have died unseen. If it gives no sign of life, that says nothing about the host.
-		if f = n.converse(ctx, c, e); f == nil || !f.fresh || ctx.Err() != nil {
-			return true, f
-		}
-	}
-	c, f := n.connect(ctx, h)
-	if f != nil {
-		if ctx.Err() == nil {
-			n.unreached.failed(h.address, n.opts.Now())
-		}
-		return false, f
-	}
-	n.unreached.reached(h.address)
-	return true, n.converse(ctx, c, e)
-}
-
-// converse runs transactions until no recipient is left, and keeps the connection or gives it up.
-func (n *network) converse(ctx context.Context, c *conn, e *errand) *fault {
-	defer n.pool.put(c)
-	c.talk = transcriptOf(ctx)
-	settled := false
-	defer func() {
-		c.talk = nil
-		if !settled {
-			c.kill() // a panic in between: nobody knows what the host waits for
-		}
-	}()
-	f := n.transactions(ctx, c, e)
-	settled = true
-	return f
-}
-
-func (n *network) transactions(ctx context.Context, c *conn, e *errand) *fault {
-	for len(e.env.rcpts) > 0 {
-		if ctx.Err() != nil {
-			return c.broken(ctx, phaseMail, context.Cause(ctx))
-		}
-		batch := sameReturnPath(e.env.rcpts[:min(len(e.env.rcpts), maxRcpts)])
-		t := &transaction{c: c, env: e.env, open: e.open, results: e.results}
-		t.env.rcpts, t.env.from = batch, batch[0].from
-		f := t.run(ctx)
-		retry := tooMany(batch, e.results)
-		rest := e.env.rcpts[len(batch):]
-		e.env.rcpts = append(append(undecided(batch, e.results), retry...), rest...)
-		if f != nil {
-			return f
-		}
-		if c.dead && len(e.env.rcpts) > 0 {
-			return broken(phaseMail, detailLost, errors.New(c.target.host+": connection ended before all recipients were served"), n.opts.Now())
-		}
-	}
-	return nil
-}
-
 // sameReturnPath returns those at the start that can share a transaction.
 func sameReturnPath(rcpts []forward) []forward {
 	n := 1

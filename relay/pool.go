@@ -54,7 +54,7 @@ func (p *pool) put(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := c.target
-	if c.dead || c.br.Buffered() > 0 || c.uses >= p.opts.Messages || len(p.idle[t]) >= p.opts.PerHost || p.count >= p.opts.Total {
+	if c.dead || c.br.Buffered() > 0 || c.full(p.opts.Messages) || len(p.idle[t]) >= p.opts.PerHost || p.count >= p.opts.Total {
 		p.farewell(c)
 		return
 	}

@@ -252,6 +252,9 @@ func (t *transaction) transfer(ctx context.Context, body io.Reader, release func
 	}
 	t.c.dirty = false // whatever the answer, the end of the data has cleared the transaction (RFC 5321 4.1.1.4)
 	answer := t.c.result(t.c.refused(r, phaseDot))
+	if r.code/100 == 2 {
+		t.c.taken++
+	}
 	answer.Relayed = r.code/100 == 2 && !t.c.ext.dsn
 	for _, to := range t.accepted {
 		t.results[to.index] = answer

@@ -84,6 +84,10 @@ type Script struct {
 	Steps map[Phase][]Step
 	// Rcpt are exceptions for single recipients, by the address as the client wrote it; they come before Steps[Rcpt].
 	Rcpt map[string][]Step
+	// Transactions is how many MAIL commands a session takes, 0 for any number. To the next command that would begin one,
+	// RSET included, the answer is Full; the zero Full means 421.
+	Transactions int
+	Full         Step
 	// CA issues the certificate; nil means one of the server's own.
 	CA *CA
 }
@@ -94,6 +98,9 @@ func (s Script) withDefaults() Script {
 	}
 	if s.CertNames == nil {
 		s.CertNames = []string{s.Hostname, "127.0.0.1", "localhost"}
+	}
+	if s.Full == (Step{}) {
+		s.Full.Reply = "421 4.7.0 too many messages in this session"
 	}
 	if s.Mechanisms == nil {
 		s.Mechanisms = []string{"PLAIN", "LOGIN"}

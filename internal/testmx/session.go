@@ -28,6 +28,7 @@ type session struct {
 	user  string
 	hello string
 	mail  *Message
+	begun int // transactions
 }
 
 func newSession(s *Server, nc net.Conn, id int) *session {
@@ -94,6 +95,9 @@ func (c *session) command(line string) error {
 	case "DATA":
 		return c.onData()
 	case "RSET":
+		if c.full() {
+			return c.play(Reset, c.s.script.Full, "", nil)
+		}
 		return c.answer(Reset, "", "250 2.0.0 clean", func() { c.mail = nil })
 	case "NOOP":
 		return c.send("250 2.0.0 ok")
@@ -108,7 +112,15 @@ func (c *session) command(line string) error {
 
 // answer plays the step of a phase: its own answer, or the normal one, after which done takes effect.
 func (c *session) answer(p Phase, recipient, normal string, done func()) error {
-	step := c.s.step(p, recipient)
+	return c.play(p, c.s.step(p, recipient), normal, done)
+}
+
+// full tells whether the session takes no further transaction.
+func (c *session) full() bool {
+	return c.s.script.Transactions > 0 && c.begun >= c.s.script.Transactions
+}
+
+func (c *session) play(p Phase, step Step, normal string, done func()) error {
 	if step.Stall {
 		if err := c.stall(p); err != nil {
 			return err
@@ -118,17 +130,17 @@ func (c *session) answer(p Phase, recipient, normal string, done func()) error {
 	if step.Endless {
 		return c.endless(normal[:3])
 	}
-	if step.Raw != "" {
-		if err := c.write(step.Raw, step.Drip); err != nil {
-			return err
-		}
-	}
 	reply := step.Reply
 	if reply == "" && step.Raw == "" && !step.Drop {
 		reply = normal
 	}
 	if done != nil && (step.Take || agrees(p, reply)) {
-		done()
+		done() // before any answer, so that a client which has it finds the effect
+	}
+	if step.Raw != "" {
+		if err := c.write(step.Raw, step.Drip); err != nil {
+			return err
+		}
 	}
 	if reply != "" {
 		if err := c.sendSlowly(reply, step.Drip); err != nil {
@@ -316,9 +328,13 @@ func (c *session) onMail(arg string) error {
 	if c.mail != nil {
 		return c.send("503 5.5.1 MAIL within a transaction")
 	}
+	if c.full() {
+		return c.play(Mail, c.s.script.Full, "", nil)
+	}
 	address, params := splitPath(arg, "FROM:")
 	c.checkParams(params)
 	return c.answer(Mail, "", "250 2.1.0 sender ok", func() {
+		c.begun++
 		c.mail = &Message{Conn: c.id, Client: c.client(), Hello: c.hello, TLS: c.tls, User: c.user, From: address, Params: params}
 	})
 }
