@@ -53,6 +53,8 @@ func (d *Dispatcher) attempt(ctx context.Context, st start) (o outcome) {
 func (d *Dispatcher) unclaimed(ctx context.Context, st start, err error) outcome {
 	o := outcome{attempt: st.attempt}
 	switch {
+	case errors.Is(err, store.ErrNotDue) && st.early && d.opts.Holder != nil:
+		o.again = d.hasten(ctx, st.id)
 	case errors.Is(err, store.ErrNotDue), errors.Is(err, store.ErrStale), errors.Is(err, store.ErrNotFound):
 	case ctx.Err() != nil, errors.Is(err, store.ErrClosed):
 	default:
@@ -62,8 +64,19 @@ func (d *Dispatcher) unclaimed(ctx context.Context, st start, err error) outcome
 	return o
 }
 
+// hasten makes a delivery due that waits for a time which was near before the clock went back. The store sends a new ticket.
+func (d *Dispatcher) hasten(ctx context.Context, id store.DeliveryID) (again int64) {
+	if _, err := d.opts.Holder.Amend(ctx, store.Retry, "delivery, since the clock went back", d.opts.Now(), id.Message); err != nil {
+		d.log.claimFailed(id, err)
+		return unixNano(d.opts.Now().Add(claimRetry))
+	}
+	return 0
+}
+
 // decide makes the attempt. A panic costs this attempt only: the delivery is put off as after a temporary failure.
 func (d *Dispatcher) decide(ctx context.Context, c store.Claimed, memo string) (decision Decision) {
+	var events []store.Event
+	defer func() { decision.Resolution.Events = append(events, decision.Resolution.Events...) }()
 	defer func() {
 		if p := recover(); p != nil {
 			decision = d.afterPanic(c, p)
@@ -72,7 +85,13 @@ func (d *Dispatcher) decide(ctx context.Context, c store.Claimed, memo string) (
 	now := d.opts.Now()
 	key := store.StreamKey{Server: c.Delivery.Server, Stream: c.Delivery.Stream}
 	act, stream := actionOf(d.directory.Snapshot(), key)
+	var err error
+	events, err = d.withhold(ctx, &c, act)
 	switch {
+	case err != nil:
+		return d.listUnread(c, err)
+	case c.Delivery.Done():
+		return withheld(c)
 	case act == actOrphan:
 		return d.opts.Policy.Orphan(c, now)
 	case act == actCapture:
@@ -152,8 +171,14 @@ func (d *Dispatcher) opener(id store.ID) func(context.Context) (io.ReadCloser, e
 
 // putOff ends an attempt at a dead site without asking it.
 func (d *Dispatcher) putOff(c store.Claimed, memo string) Decision {
+	return d.unasked(c, Result{Err: errSiteDead, Reply: store.Reply{
+		Command: phaseConnect, Enhanced: [3]int{4, 4, 1}, Text: escape("not asked: the newest attempt at the same place ended with: " + memo),
+	}})
+}
+
+// unasked ends an attempt that asked nobody, with the same result for all.
+func (d *Dispatcher) unasked(c store.Claimed, r Result) Decision {
 	open := openRecipients(c.Delivery)
-	r := Result{Err: errSiteDead, Reply: store.Reply{Command: phaseConnect, Enhanced: [3]int{4, 4, 1}, Text: escape("not asked: the newest attempt at the same place ended with: " + memo)}}
 	results := slices.Repeat([]Result{r}, len(open))
 	decision := d.opts.Policy.Next(Attempt{
 		Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Jumped: d.clock.jumped(), Conversation: c.Delivery.Conversation,

@@ -28,6 +28,7 @@ type Dispatcher struct {
 
 	panicked panics
 	clock    *clock
+	backs    int // how often the clock had gone back when Run's goroutine looked last
 }
 
 // life is one call of Run, for those who ask about it.
@@ -81,6 +82,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	watched := make(chan error, 1)
 	work.Go(func() { watched <- d.watch(ctx) })
 	d.sched = newSchedule(d.opts.Limits, d.directory.Snapshot())
+	d.sched.longest = d.opts.Policy.longestWait(d.opts.Lease)
 	l := &life{asked: make(chan func(*schedule)), ended: make(chan struct{})}
 	d.life.Store(l)
 	err := d.loop(ctx, l, &work, watched)
@@ -152,8 +154,12 @@ func (d *Dispatcher) launch(ctx context.Context, work *sync.WaitGroup, timer *ti
 	if ctx.Err() != nil {
 		return
 	}
-	d.clock.jumped()
+	_, backs := d.clock.look()
 	now := unixNano(d.opts.Now())
+	if backs != d.backs {
+		d.backs = backs
+		d.sched.clockWentBack(now)
+	}
 	d.sched.wake(now)
 	for {
 		st, ok := d.sched.next(now)

@@ -165,6 +165,8 @@ func TestDispatcher_SecondOfALaneIsOnTime(t *testing.T) {
 		start(t, q, d, relay.Options{Transport: tr})
 		time.Sleep(30 * time.Minute)
 		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		if fmt.Sprint(times) != "[0s 7s]" {
 			t.Errorf("attempts at %v, want [0s 7s]", times)
 		}

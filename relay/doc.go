@@ -9,6 +9,7 @@
 //	receivers.go   where the limits of large receivers begin
 //	mode.go        what an attempt does: capture, redirect, send, or wait for a stream that is gone
 //	transport.go   the network: routes, connections, one Result per recipient
+//	withhold.go    recipients that were suppressed while they waited
 //	verdict.go     the only place that tells permanent from temporary
 //	policy.go      the retry schedule and the new state of a delivery, a pure function
 //	transcript.go  the conversation of an attempt, for people

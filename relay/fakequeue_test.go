@@ -188,16 +188,25 @@ func (failing) Read([]byte) (int, error) {
 func (q *fakeQueue) Amend(_ context.Context, a store.Amendment, by string, now time.Time, ids ...store.ID) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if a != store.Hold {
-		return 0, errors.New("only hold is known here")
+	if a != store.Hold && a != store.Retry {
+		return 0, errors.New("only hold and retry are known here")
 	}
 	for id, d := range q.deliveries {
-		if id.Message == ids[0] {
-			d.Held = now
-			q.deliveries[id] = d
+		if id.Message != ids[0] {
+			continue
 		}
+		if a == store.Retry {
+			d.Due, d.DueWhy = now, "asked for by "+by
+			q.deliveries[id] = d
+			q.announce(d)
+			continue
+		}
+		d.Held = now
+		q.deliveries[id] = d
 	}
-	q.holds = append(q.holds, ids...)
+	if a == store.Hold {
+		q.holds = append(q.holds, ids...)
+	}
 	q.signal()
 	return 1, nil
 }

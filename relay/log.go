@@ -118,6 +118,10 @@ func (j eventLog) unsigned(id store.ID, err error) {
 }
 
 func (j eventLog) clockJumped(by time.Duration) {
+	if by < 0 {
+		j.log.Error("the clock has jumped back; mail that waits for a later time than its retry schedule knows is tried earlier", "by", by.Round(time.Second))
+		return
+	}
 	j.log.Error("the clock has jumped; what it jumped ahead is not counted against the time that mail has to be delivered", "by", by.Round(time.Second))
 }
 

@@ -34,6 +34,8 @@ type Options struct {
 	ReturnPath func(m store.Message, recipient int) string
 	// Suppressor is told of recipients that will never take mail; nil means nobody is.
 	Suppressor Suppressor
+	// Suppressions are the lists that are asked again at each attempt; nil means that acceptance alone asked.
+	Suppressions Suppressions
 
 	// Limits bounds the attempts under way.
 	Limits Limits

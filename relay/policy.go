@@ -104,10 +104,14 @@ func (p Policy) Next(a Attempt) Decision {
 	return n.decision()
 }
 
-// Expired tells whether a delivery that was just claimed must not be tried any more. One attempt is always made: a clock
-// that jumped, or a long stop of the whole relay, must not return mail that was never tried.
+// late is how long after its due time a delivery can be claimed without a reason to think that time itself has jumped.
+const late = time.Hour
+
+// Expired tells whether a delivery that was just claimed must not be tried any more. One attempt is always made, and one more
+// where the claim comes late: a clock that jumped, a pause, or a long stop of the whole relay must not return mail that
+// could not be tried meanwhile.
 func (p Policy) Expired(d store.Delivery, now time.Time) bool {
-	return d.Attempt > 1 && !d.Expires.IsZero() && !now.Before(d.Expires)
+	return d.Attempt > 1 && !d.Expires.IsZero() && !now.Before(d.Expires) && now.Sub(d.Due) < late
 }
 
 // Expire ends all open recipients of a delivery that was just claimed, without trying them.

@@ -166,10 +166,11 @@ func TestPolicy_Expired(t *testing.T) {
 		now     time.Time
 		want    bool
 	}{
-		{1, day0, false}, {2, end.Add(-1), false}, {2, end, true}, {2, end.Add(time.Hour), true},
+		{1, day0, false}, {2, end.Add(-1), false}, {2, end, true}, {2, end.Add(time.Hour - 1), true},
 		{1, end.Add(365 * 24 * time.Hour), false}, // never tried: a clock that jumped must not return it
 	} {
 		cl := claimed(c.attempt, 1)
+		cl.Delivery.Due = end
 		if got := policy().Expired(cl.Delivery, c.now); got != c.want {
 			t.Errorf("Expired(attempt %d, %v) = %v, want %v", c.attempt, c.now, got, c.want)
 		}

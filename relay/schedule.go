@@ -22,6 +22,7 @@ import (
 // Streams with ready lanes take turns (turns.go), and the lanes of a stream take turns in its ring. Every step is O(log n) at worst, whatever the number of lanes.
 type schedule struct {
 	limits   Limits
+	longest  time.Duration // that a delivery can have to wait by any decision; 0: not bounded
 	snapshot *store.Snapshot
 	tickets  ticketTable
 	streams  map[store.StreamKey]*streamQueue
@@ -89,6 +90,7 @@ type start struct {
 	bulk    int    // 1 where it counts as broadcast
 	domain  string // whose site this is, "" where it does not depend on look-ups
 	began   int64
+	early   bool   // it may not be due yet by the store's clock, which was ahead
 	memo    string // why the site is dead: the delivery is put off without asking; "" where it is not
 }
 
@@ -158,17 +160,19 @@ func (s *schedule) add(t store.Ticket, now int64) {
 	if done, ok := s.recent.attempts[key]; ok && int(done) >= t.Attempt {
 		return
 	}
-	due := unixNano(t.Due)
+	due, early := s.nearer(unixNano(t.Due), now)
 	slot, known := s.tickets.index[key]
 	if !known {
-		s.insert(s.tickets.put(key, due, int32(t.Attempt)), s.laneFor(t), now)
+		slot = s.tickets.put(key, due, int32(t.Attempt))
+		s.tickets.at(slot).early = early
+		s.insert(slot, s.laneFor(t), now)
 		return
 	}
 	e := s.tickets.at(slot)
 	if int(e.attempt) > t.Attempt {
 		return
 	}
-	e.attempt, e.due = int32(t.Attempt), due
+	e.attempt, e.due, e.early = int32(t.Attempt), due, early
 	if e.flying {
 		e.fresh = true
 		return
@@ -288,7 +292,7 @@ func (s *schedule) take(q *streamQueue, now int64) (start, bool) {
 	s.bulk += q.bulk()
 	at.flying++
 	s.flying++
-	st := start{slot: slot, id: e.key.id(), attempt: int(e.attempt), stream: q, site: at, bulk: q.bulk(), domain: domain, began: now}
+	st := start{slot: slot, id: e.key.id(), attempt: int(e.attempt), stream: q, site: at, bulk: q.bulk(), domain: domain, early: e.early, began: now}
 	if at.dead > now {
 		st.memo = at.memo
 	}

@@ -178,7 +178,7 @@ func (s *schedule) learned(st start, c contact, now int64) {
 	if st.domain != "" && len(c.hosts) > 0 {
 		s.known.put(st.domain, siteOf(c.hosts))
 	}
-	if c.lookup && st.site.key != st.domain {
+	if c.lookup && st.domain != "" && st.site.key != st.domain {
 		s.known.drop(st.domain) // one domain's name servers are silent: that says nothing about the hosts
 		return
 	}

@@ -362,3 +362,21 @@ func TestSchedule_PausedDestination(t *testing.T) {
 		}
 	}
 }
+
+// TestSchedule_SmarthostWithoutNameServers: there the look-up is of the site itself, which is dead then like one that refuses.
+func TestSchedule_SmarthostWithoutNameServers(t *testing.T) {
+	s := testSchedule(Limits{}, "a")
+	s.streams = map[store.StreamKey]*streamQueue{}
+	q := s.stream(store.StreamKey{Server: 1, Stream: "a"})
+	q.route = siteRule{fixed: "smart.test:587", smarthost: true}
+	now := int64(time.Hour)
+	s.add(testTicket(1, "a", "smart.test:587", time.Unix(0, now)), now)
+	st, ok := s.next(now)
+	if !ok {
+		t.Fatal("nothing starts")
+	}
+	s.done(st, outcome{contact: contactOf([]Result{broken(phaseDNS, detailDirectory, errors.New("SERVFAIL"), time.Time{}).result("")})}, now+1)
+	if st.site.dead <= now {
+		t.Errorf("site = %+v, want it left alone", st.site)
+	}
+}

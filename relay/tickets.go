@@ -23,6 +23,7 @@ type ticket struct {
 	pos     int32 // in lane.heap, while not flying
 	flying  bool
 	fresh   bool // a ticket came while flying
+	early   bool // due was moved to before the store's
 }
 
 const chunkTickets = 4096

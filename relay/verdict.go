@@ -80,6 +80,7 @@ func replyVerdict(r store.Reply) Verdict {
 
 // Phases of a session, as store.Reply.Command tells them.
 const (
+	phaseList    = "suppressions"
 	phaseSign    = "sign"
 	phaseDNS     = "dns"
 	phaseConnect = "connect"

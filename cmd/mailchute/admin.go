@@ -24,6 +24,7 @@ type admin struct {
 	waiting func(store.DeliveryID) (relay.Waiting, bool) // asks the running dispatcher; nil on the files
 	revive  func()                                       // likewise
 	sites   func() []relay.SiteStatus                    // likewise
+	clock   func() error                                 // likewise: how it has jumped
 
 	out  io.Writer
 	json bool

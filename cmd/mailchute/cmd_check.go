@@ -109,6 +109,9 @@ func checkStore(ctx context.Context, a *admin, full bool) error {
 		found("certificate", checkCertificate(a.cfg), certificateDetail(a.cfg)),
 		found("health", a.store.Healthy(), "takes mail"),
 	}
+	if a.clock != nil {
+		findings = append(findings, found("clock", a.clock(), "has not jumped since the server began"))
+	}
 	for _, p := range report.Problems {
 		findings = append(findings, finding{"store", false, p})
 	}

@@ -127,12 +127,12 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 		return nil, err
 	}
 	out.ReturnPath = s.returnPath()
-	out.Suppressor = suppressor{directory: db, lists: db}
+	out.Suppressor, out.Suppressions = suppressor{directory: db, lists: db}, db
 	if s.relay, err = relay.New(db, db, out); err != nil {
 		return nil, &exitError{exitConfig, fmt.Errorf("delivery: %w", err)}
 	}
 	live := newAdmin(s.files, s.cfg)
-	live.waiting, live.sites, live.revive = s.relay.Waiting, s.relay.Sites, s.relay.Revive
+	live.waiting, live.sites, live.revive, live.clock = s.relay.Waiting, s.relay.Sites, s.relay.Revive, s.relay.ClockFault
 	s.control, err = listenControl(s.cfg, live, log.With("part", "control"))
 	return s, err
 }
