@@ -39,6 +39,7 @@ func (t target) verified() bool {
 // extensions is what EHLO offered and we use.
 type extensions struct {
 	pipelining, eightBit, utf8, dsn, starttls bool
+	chunking                                  bool
 	size                                      bool
 	maxSize                                   int64 // 0: no limit named
 	maxMails, maxRcpts                        int   // transactions in a session, recipients in one (RFC 9422); 0: no limit named
@@ -67,6 +68,8 @@ func (e *extensions) keyword(name string, args []string) {
 	switch {
 	case name == "PIPELINING":
 		e.pipelining = true
+	case name == "CHUNKING":
+		e.chunking = true
 	case name == "8BITMIME":
 		e.eightBit = true
 	case name == "SMTPUTF8":

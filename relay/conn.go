@@ -35,6 +35,7 @@ type conn struct {
 	flaw   tlsrpt.Result // what a report will say against it
 	uses   int           // transactions begun
 	taken  int           // messages that the host has taken
+	unfit  bool          // for BDAT, although it is offered
 	ended  bool          // the host has ended the session: 421, or the connection closed
 	dirty  bool          // the last transaction did not end with its final dot: RSET comes first
 	dead   bool          // no more commands

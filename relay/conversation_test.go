@@ -112,9 +112,11 @@ func TestConversations(t *testing.T) {
 		{name: "recipient that cannot be parsed", job: func(j *relay.Job) { j.Recipients[0].Address = "b@@example.test" }, want: "permanent 553 rcpt, delivered 250 dot", stored: 1},
 		{name: "sender that cannot be parsed", job: func(j *relay.Job) { j.Message.From = "a b" }, want: "permanent 553 mail, permanent 553 mail"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		try := func(t *testing.T) {
 			t.Parallel()
-			w, mx := single(t, c.script)
+			script := c.script
+			script.Chunking = strings.Contains(t.Name(), "BDAT:")
+			w, mx := single(t, script)
 			o := w.options()
 			if c.tune != nil {
 				c.tune(&o)
@@ -136,7 +138,14 @@ func TestConversations(t *testing.T) {
 					t.Errorf("content = %q, want %q", m.Body, body)
 				}
 			}
-		})
+			if script.Chunking && c.script.Steps[testmx.Hello] == nil && mx.Reached(testmx.Data) > 0 {
+				t.Error("DATA came, although CHUNKING was offered")
+			}
+		}
+		t.Run(c.name, try)
+		if c.script.Steps[testmx.Data] == nil && !c.script.NoEHLO {
+			t.Run("BDAT: "+c.name, try)
+		}
 	}
 }
 

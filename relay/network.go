@@ -22,12 +22,13 @@ type network struct {
 	pool *pool
 
 	unreached unreached
+	unfit     unreached // for BDAT: addresses that offer it and did not bear it lately
 	routes    routeBook
 	turn      atomic.Uint64 // of source addresses
 }
 
 func newNetwork(opts Options) *network {
-	n := &network{opts: opts, dns: opts.DANE, pool: newPool(opts.Pool), unreached: unreached{since: map[string]time.Time{}}}
+	n := &network{opts: opts, dns: opts.DANE, pool: newPool(opts.Pool), unreached: unreached{since: map[string]time.Time{}}, unfit: unreached{since: map[string]time.Time{}}}
 	n.routes.health = map[string]*routeHealth{}
 	if n.dns == nil {
 		n.dns = plainDNS{opts.Resolver}

@@ -46,6 +46,15 @@ func TestTranscript(t *testing.T) {
 		{name: "354 with nobody accepted gets a lone dot", script: testmx.Script{TLS: testmx.NoTLS, Steps: steps{testmx.Rcpt: {reply("550 no")}, testmx.Data: {reply("354 go")}}},
 			job:  func(j *relay.Job) { *j = job() },
 			want: []string{"EHLO relay.test", "MAIL FROM:<a@sender.test> SIZE=72", "RCPT TO:<b@example.test>", "DATA", "(content, dot)"}},
+		{name: "one chunk, after the recipients are known", script: testmx.Script{TLS: testmx.NoTLS, Chunking: true}, job: func(j *relay.Job) { *j = job() }, want: []string{
+			"EHLO relay.test", "MAIL FROM:<a@sender.test> SIZE=72", "RCPT TO:<b@example.test>", "BDAT 72 LAST", "(content)",
+		}},
+		{name: "no chunk for nobody", script: testmx.Script{TLS: testmx.NoTLS, Chunking: true, Steps: steps{testmx.Rcpt: {reply("550 no")}}},
+			job:  func(j *relay.Job) { *j = job() },
+			want: []string{"EHLO relay.test", "MAIL FROM:<a@sender.test> SIZE=72", "RCPT TO:<b@example.test>"}},
+		{name: "no chunk of unknown size", script: testmx.Script{TLS: testmx.NoTLS, Chunking: true}, job: func(j *relay.Job) { *j = job(); j.Message.Size = 0 }, want: []string{
+			"EHLO relay.test", "MAIL FROM:<a@sender.test>", "RCPT TO:<b@example.test>", "DATA", "(content, dot)",
+		}},
 		{name: "null sender", script: testmx.Script{TLS: testmx.NoTLS},
 			job:  func(j *relay.Job) { *j = job(); j.Message.From = "" },
 			want: []string{"EHLO relay.test", "MAIL FROM:<> SIZE=72", "RCPT TO:<b@example.test>", "DATA", "(content, dot)"}},

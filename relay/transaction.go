@@ -17,11 +17,13 @@ type transaction struct {
 	env      envelope
 	open     func(context.Context) (io.ReadCloser, error)
 	commands []string // RCPT, for env.rcpts
+	chunk    bool     // the content goes by BDAT in place of DATA
 
 	results  map[int]Result // by forward.index: what is decided
 	accepted []forward      // RCPT was answered 2xx
 	refused  *fault         // MAIL or DATA was refused
 	lonely   bool           // DATA was answered 354 although nobody was accepted
+	unknown  *fault         // BDAT is no command there
 }
 
 // run sends the message. What is decided is in results afterwards. A fault means that the connection was lost, or that we
@@ -56,7 +58,7 @@ func (t *transaction) run(ctx context.Context) *fault {
 		return c.broken(ctx, phaseData, fmt.Errorf("%w: text follows the reply to DATA", errReplyMalformed))
 	}
 	t.transfer(ctx, body, release)
-	return nil
+	return t.unknown
 }
 
 // prepare builds the RCPT commands and settles the recipients that this host cannot take.
@@ -85,6 +87,10 @@ func (t *transaction) decideAll(f *fault) {
 }
 
 // greet sends everything up to DATA, in one go where the host allows it (RFC 2920), and matches the replies in order.
+//
+// BDAT is not among it, although it could be (RFC 3030 4.2): its last octet hands the message over, and as long as the
+// replies to MAIL and RCPT are out, a connection that breaks would leave all recipients uncertain. It takes as many round
+// trips as DATA does, and content that nobody is accepted for is not sent.
 func (t *transaction) greet(ctx context.Context, mail string) *fault {
 	if t.c.ext.pipelining {
 		return t.pipelined(ctx, mail)
@@ -93,7 +99,10 @@ func (t *transaction) greet(ctx context.Context, mail string) *fault {
 }
 
 func (t *transaction) pipelined(ctx context.Context, mail string) *fault {
-	lines := append(append([]string{mail}, t.commands...), "DATA")
+	lines := append([]string{mail}, t.commands...)
+	if !t.chunk {
+		lines = append(lines, "DATA")
+	}
 	reset := t.c.dirty
 	if reset {
 		lines = append([]string{"RSET"}, lines...)
@@ -120,6 +129,9 @@ func (t *transaction) pipelined(ctx context.Context, mail string) *fault {
 			return f
 		}
 	}
+	if t.chunk {
+		return nil
+	}
 	return t.onData(ctx)
 }
 
@@ -145,7 +157,7 @@ func (t *transaction) stepwise(ctx context.Context, mail string) *fault {
 			return f
 		}
 	}
-	if len(t.accepted) == 0 {
+	if len(t.accepted) == 0 || t.chunk {
 		return nil
 	}
 	return andThen(send("DATA", phaseData), func() *fault { return t.onData(ctx) })
@@ -222,12 +234,17 @@ func (t *transaction) abandon(ctx context.Context) *fault {
 	return nil
 }
 
-// transfer sends the content. The final dot is the point of no return: release cuts the tie to ctx just before it, and if
-// that comes too late the connection has been closed and the message has not been handed over.
+// transfer sends the content. What ends it, the final dot or the last octet of the last chunk, is the point of no return:
+// release cuts the tie to ctx just before it, and if that comes too late the connection has been closed and the message
+// has not been handed over.
 func (t *transaction) transfer(ctx context.Context, body io.Reader, release func() bool) {
-	dot := message.NewDotWriter(t.c.bw)
-	if f := t.content(ctx, body, dot); f != nil {
+	out, f := t.writer(ctx)
+	if f == nil {
+		f = t.content(ctx, body, out)
+	}
+	if f != nil {
 		t.c.kill()
+		t.c.unfit = t.chunk && t.c.ended // it may be the command that it cannot bear
 		t.decideAll(f)
 		return
 	}
@@ -235,10 +252,10 @@ func (t *transaction) transfer(ctx context.Context, body io.Reader, release func
 		t.decideAll(t.c.broken(ctx, phaseBody, context.Cause(ctx)))
 		return
 	}
-	t.c.talk.note("%d octets of content and the final dot", t.env.message.Size)
+	t.c.talk.note("%d octets of content and %s", t.env.message.Size, t.end())
 	detached := context.WithoutCancel(ctx)
-	if err := dot.Close(); err != nil {
-		t.lastDot(t.c.broken(detached, phaseDot, err), errors.Is(err, message.ErrNotCanonical))
+	if err := out.Close(); err != nil {
+		t.lastDot(t.c.broken(detached, phaseDot, err), unsent(err))
 		return
 	}
 	if f := t.c.flush(detached, phaseDot); f != nil {
@@ -247,31 +264,72 @@ func (t *transaction) transfer(ctx context.Context, body io.Reader, release func
 	}
 	r, f := t.c.reply(detached, phaseDot, t.c.timeouts.Dot)
 	if f != nil {
+		t.c.unfit = t.chunk && f.err != nil
 		t.lastDot(f, f.err == nil)
 		return
 	}
-	t.c.dirty = false // whatever the answer, the end of the data has cleared the transaction (RFC 5321 4.1.1.4)
-	answer := t.c.result(t.c.refused(r, phaseDot))
-	if r.code/100 == 2 {
+	t.answered(r)
+}
+
+// writer begins the content. BDAT needs no answer before it.
+func (t *transaction) writer(ctx context.Context) (io.WriteCloser, *fault) {
+	if !t.chunk {
+		return message.NewDotWriter(t.c.bw), nil
+	}
+	if err := t.c.line(fmt.Sprintf("BDAT %d LAST", t.env.message.Size)); err != nil {
+		return nil, t.c.broken(ctx, phaseBody, err)
+	}
+	return message.NewChunkWriter(t.c.bw, t.env.message.Size), nil
+}
+
+func (t *transaction) end() string {
+	if t.chunk {
+		return "the end of the chunk"
+	}
+	return "the final dot"
+}
+
+// answered takes the reply to the end of the content.
+func (t *transaction) answered(r wireReply) {
+	f := t.c.refused(r, phaseDot)
+	if t.chunk && (r.code == 500 || r.code == 502 || r.code == 504) {
+		// Offered, and not known: what came behind the command may have been read as commands, so this session is of no
+		// use, and nobody has the message.
+		t.c.kill()
+		t.c.unfit, t.unknown = true, f
+		f.over = true
+		return
+	}
+	taken := r.code/100 == 2
+	// Whatever the answer, the final dot has cleared the transaction (RFC 5321 4.1.1.4). What a refused chunk leaves is not
+	// sure (RFC 3030 2).
+	t.c.dirty = t.chunk && !taken
+	answer := t.c.result(f)
+	if taken {
 		t.c.taken++
 	}
-	answer.Relayed = r.code/100 == 2 && !t.c.ext.dsn
+	answer.Relayed = taken && !t.c.ext.dsn
 	for _, to := range t.accepted {
 		t.results[to.index] = answer
 	}
 }
 
-// lastDot settles a message whose final dot got no usable answer. Certain are only a 421, which says that it was not
-// taken, and content that is not canonical, which gets no final dot.
+// lastDot settles a message whose end got no usable answer. Certain are only a 421, which says that it was not taken, and
+// content whose end was not sent for a fault of its own.
 func (t *transaction) lastDot(f *fault, certain bool) {
 	result := t.c.result(f)
 	result.Uncertain = !certain
-	if errors.Is(f.err, message.ErrNotCanonical) {
+	if unsent(f.err) {
 		result.Err = damaged(f.err)
 	}
 	for _, to := range t.accepted {
 		t.results[to.index] = result
 	}
+}
+
+// unsent tells whether content is refused by its writer.
+func unsent(err error) bool {
+	return errors.Is(err, message.ErrNotCanonical) || errors.Is(err, message.ErrChunkSize)
 }
 
 // content copies the body up to its last octet and tells our own faults from those of the connection.
@@ -283,7 +341,7 @@ func (t *transaction) content(ctx context.Context, body io.Reader, dot io.Writer
 	switch {
 	case source.err != nil:
 		return &fault{reply: store.Reply{Command: phaseBody, At: t.c.now()}, err: fmt.Errorf("reading the message: %w", source.err)}
-	case errors.Is(err, message.ErrNotCanonical):
+	case unsent(err):
 		return &fault{reply: store.Reply{Command: phaseBody, At: t.c.now()}, err: damaged(err)}
 	case err != nil:
 		return t.c.broken(ctx, phaseBody, err)

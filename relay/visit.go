@@ -68,6 +68,9 @@ func (n *network) converse(ctx context.Context, c *conn, e *errand) *fault {
 	}()
 	f := n.transactions(ctx, c, e)
 	settled = true
+	if c.unfit {
+		n.unfit.failed(c.target.address, n.opts.Now())
+	}
 	return f
 }
 
@@ -82,12 +85,13 @@ func (n *network) transactions(ctx context.Context, c *conn, e *errand) *fault {
 		batch := sameReturnPath(e.env.rcpts[:min(len(e.env.rcpts), c.ext.batch())])
 		t := &transaction{c: c, env: e.env, open: e.open, results: e.results}
 		t.env.rcpts, t.env.from = batch, batch[0].from
+		t.chunk = c.ext.chunking && e.env.message.Size > 0 && n.unfit.when(c.target.address, n.opts.Now()).IsZero()
 		f := t.run(ctx)
 		retry := tooMany(batch, e.results)
 		rest := e.env.rcpts[len(batch):]
 		e.env.rcpts = append(append(undecided(batch, e.results), retry...), rest...)
 		if f != nil {
-			f.over = c.ended && c.uses > 1
+			f.over = f.over || c.ended && c.uses > 1
 			return f
 		}
 		if c.dead && len(e.env.rcpts) > 0 {

@@ -15,6 +15,7 @@ import (
 // of exim.example: mailboxes buyer and second.
 type exim struct {
 	mail string
+	main string // the log of what it takes
 	log  *shadow
 }
 
@@ -22,7 +23,7 @@ func newExim(t testing.TB, address string, cert certificate) *exim {
 	t.Helper()
 	dir := sharedDir(t)
 	path := eximProgram(t, dir)
-	e := &exim{mail: filepath.Join(dir, "mail")}
+	e := &exim{mail: filepath.Join(dir, "mail"), main: filepath.Join(dir, "log", "mainlog")}
 	for _, sub := range []string{"mail", "spool", "log"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ func TestReceivers(t *testing.T) {
 		test func(*testing.T, *world)
 	}{
 		{"what arrives is what was submitted", asSubmitted},
+		{"where CHUNKING is offered it is used", inOneChunk},
 		{"a large message of octets", largeMessage},
 		{"more recipients than a transaction takes", manyRecipients},
 		{"an address that needs SMTPUTF8", internationalAddress},
@@ -53,6 +55,22 @@ func asSubmitted(t *testing.T, w *world) {
 			id := w.send(content, "<shop@sender.example> BODY=8BITMIME", "<buyer@"+domain+">")
 			arrived(t, awaitMail(t, filepath.Join(dir, "buyer"), "Subject: "+mark+"\n", w.trail(id)), content)
 		}
+	}
+}
+
+// inOneChunk follows asSubmitted: "K" in Exim's log says that a message came by BDAT.
+func inOneChunk(t *testing.T, w *world) {
+	log, err := os.ReadFile(w.exim.main)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for l := range strings.Lines(string(log)) {
+		if strings.Contains(l, " <= ") && !strings.Contains(l, " K ") {
+			t.Errorf("not by BDAT: %s", l)
+		}
+	}
+	if !strings.Contains(string(log), " <= ") {
+		t.Errorf("no message in the log:\n%s", log)
 	}
 }
 

@@ -63,6 +63,8 @@ type Script struct {
 	Hostname string
 	// Lack names EHLO keywords that are not offered: PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN, ENHANCEDSTATUSCODES.
 	Lack []string
+	// Chunking offers CHUNKING and takes BDAT. The steps of Body and Dot hold for it, too.
+	Chunking bool
 	// Extra are further EHLO lines, such as "SIZE 1000".
 	Extra []string
 	// NoEHLO answers 502 to EHLO, so that only HELO works.

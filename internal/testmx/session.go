@@ -78,7 +78,7 @@ func (c *session) readLine(limit int) (string, error) {
 func (c *session) command(line string) error {
 	verb, arg, _ := strings.Cut(line, " ")
 	verb = strings.ToUpper(verb)
-	if !c.offers("PIPELINING") && c.br.Buffered() > 0 {
+	if !c.offers("PIPELINING") && c.br.Buffered() > 0 && verb != "BDAT" {
 		c.violation("pipelining behind " + verb + " was not offered")
 	}
 	switch verb {
@@ -94,6 +94,13 @@ func (c *session) command(line string) error {
 		return c.onRcpt(arg)
 	case "DATA":
 		return c.onData()
+	case "BDAT":
+		if c.s.script.Chunking {
+			return c.onChunk(arg)
+		}
+		if !slices.Contains(c.s.script.Extra, "CHUNKING") {
+			c.violation("BDAT was not offered")
+		}
 	case "RSET":
 		if c.full() {
 			return c.play(Reset, c.s.script.Full, "", nil)
@@ -262,6 +269,9 @@ func (c *session) onHello(verb, arg string) error {
 		}
 		if !c.tls && (c.s.script.TLS == OfferTLS || c.s.script.TLS == BrokenTLS) {
 			lines = append(lines, "250 STARTTLS")
+		}
+		if c.s.script.Chunking {
+			lines = append(lines, "250 CHUNKING")
 		}
 		if len(c.s.script.Users) > 0 {
 			lines = append(lines, "250 AUTH "+strings.Join(c.s.script.Mechanisms, " "))
