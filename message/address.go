@@ -162,7 +162,8 @@ func splitQuoted(s string) (Address, error) {
 
 // check applies the limits to the form that will be sent, which may be quoted where the form that came in was not.
 func (a Address) check() error {
-	if len(a.wireLocal()) > maxLocal || len(a.Domain) > maxDomain || len(a.String())+len("<>") > maxPath {
+	local := len(a.wireLocal())
+	if local > maxLocal || len(a.Domain) > maxDomain || local+len("@")+len(a.Domain)+len("<>") > maxPath {
 		return ErrAddressTooLong
 	}
 	return checkDomain(a.Domain)

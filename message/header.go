@@ -25,6 +25,9 @@ type HeaderLimits struct {
 	MaxFields int
 	// UTF8 accepts UTF-8 in field bodies, which the message was announced to have by SMTPUTF8.
 	UTF8 bool
+	// Buffer is memory to begin in instead of fresh one. The Header and the reader of the body use it as long as they are
+	// used themselves; what their methods return as strings is copied.
+	Buffer []byte
 }
 
 func (l HeaderLimits) withDefaults() HeaderLimits {
@@ -33,6 +36,9 @@ func (l HeaderLimits) withDefaults() HeaderLimits {
 	}
 	if l.MaxFields == 0 {
 		l.MaxFields = defaultHeaderFields
+	}
+	if len(l.Buffer) == 0 {
+		l.Buffer = make([]byte, headerBlock)
 	}
 	return l
 }
@@ -54,7 +60,7 @@ type Header struct {
 // error is that of r.
 func ReadHeader(r io.Reader, l HeaderLimits) (*Header, io.Reader, error) {
 	p := headerParser{limits: l.withDefaults(), fields: make([]Field, 0, 32)}
-	buf := make([]byte, 0, headerBlock)
+	buf := p.limits.Buffer[:0]
 	for empty := 0; empty < maxEmptyReads; empty++ {
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		if n > 0 {

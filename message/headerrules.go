@@ -18,12 +18,17 @@ type Mailbox struct {
 // included. No such field is an empty list.
 func (h *Header) AddressList(name string) ([]Mailbox, error) {
 	var list []Mailbox
-	parser := mail.AddressParser{WordDecoder: wordDecoder()}
 	for _, f := range h.fields {
 		if !f.Is(name) {
 			continue
 		}
-		parsed, err := parser.ParseList(f.Value())
+		value := f.Value()
+		if m, ok := plainMailbox(value); ok {
+			list = append(list, m)
+			continue
+		}
+		parser := mail.AddressParser{WordDecoder: wordDecoder()}
+		parsed, err := parser.ParseList(value)
 		if err != nil {
 			return nil, fmt.Errorf("%s field is not a list of addresses", f.Name())
 		}
