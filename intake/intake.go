@@ -88,17 +88,21 @@ type Intake struct {
 	directory Directory
 	store     store.Intake
 	opts      Options
-	copies    sync.Pool // of *[copySize]byte, for content on its way into a draft
+	scratch   sync.Pool // of *scratch
 }
 
-// copySize is what is copied of a message at once. A buffer for each message
-// would be the greater part of all that a small one allocates.
-const copySize = 32 << 10
+// scratch is memory that a submission uses from its first octet to its commit.
+// A new one for each message would be the greater part of all that a small one
+// allocates.
+type scratch struct {
+	header [8 << 10]byte  // the header section and what was read with it
+	copy   [32 << 10]byte // content on its way into a draft
+}
 
 // New returns an Intake that stores into s under the rules of d.
 func New(d Directory, s store.Intake, opts Options) *Intake {
 	i := &Intake{directory: d, store: s, opts: opts.withDefaults()}
-	i.copies.New = func() any { return new([copySize]byte) }
+	i.scratch.New = func() any { return new(scratch) }
 	return i
 }
 
@@ -142,7 +146,9 @@ func (i *Intake) CheckRecipient(_ auth.Principal, to message.Address) error {
 // classes among them become a *Refusal too.
 func (i *Intake) Submit(ctx context.Context, e Envelope, content io.Reader) (store.ID, error) {
 	source := &source{r: content}
-	s := &submission{Intake: i, envelope: e, snap: i.directory.Snapshot(), now: i.opts.Now(), id: store.NewID()}
+	memory := i.scratch.Get().(*scratch)
+	defer i.scratch.Put(memory)
+	s := &submission{Intake: i, envelope: e, snap: i.directory.Snapshot(), now: i.opts.Now(), id: store.NewID(), memory: memory}
 	s.content = message.NewCanonical(source, message.CanonicalOptions{MaxLine: i.opts.MaxLine, MaxSize: i.opts.MaxSize})
 	err := s.run(ctx)
 	switch {

@@ -21,6 +21,7 @@ type submission struct {
 	now      time.Time
 	id       store.ID
 	content  *message.Canonical
+	memory   *scratch
 
 	server   store.Server
 	stream   store.Stream
@@ -32,7 +33,7 @@ type submission struct {
 
 func (s *submission) run(ctx context.Context) error {
 	limits := s.opts.Header
-	limits.UTF8 = s.envelope.UTF8
+	limits.UTF8, limits.Buffer = s.envelope.UTF8, s.memory.header[:]
 	header, body, err := message.ReadHeader(s.content, limits)
 	if err != nil {
 		return err
@@ -142,7 +143,7 @@ func (s *submission) commit(ctx context.Context, body io.Reader) error {
 	if _, err := s.header.WriteTo(draft); err != nil {
 		return err
 	}
-	if err := s.copy(s.hashing(draft), body); err != nil {
+	if _, err := io.CopyBuffer(s.hashing(draft), body, s.memory.copy[:]); err != nil {
 		return err
 	}
 	if s.stream.RefuseBareLF && s.content.BareLFs() > 0 {
@@ -156,13 +157,6 @@ func (s *submission) commit(ctx context.Context, body io.Reader) error {
 		return err
 	}
 	return draft.Commit(ctx, s.record(), deliveries)
-}
-
-func (s *submission) copy(to io.Writer, from io.Reader) error {
-	buf := s.copies.Get().(*[copySize]byte)
-	defer s.copies.Put(buf)
-	_, err := io.CopyBuffer(to, from, buf[:])
-	return err
 }
 
 func (s *submission) record() store.Message {
