@@ -89,6 +89,9 @@ func (o *overlay) takeLocked() batch {
 	for n := range o.touched {
 		b.segments[n] = o.segments[n]
 	}
+	if bytes.Compare(o.highest[:], o.inView[:]) > 0 {
+		o.inView = o.highest
+	}
 	o.flushing, o.dirty, o.touched = o.dirty, map[store.ID]entry{}, map[uint64]bool{}
 	return b
 }

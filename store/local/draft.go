@@ -29,8 +29,11 @@ type draft struct {
 	spent  bool
 }
 
-// buffers keeps the memory of finished drafts for the next ones.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return &b }}
+// buffers and smallBuffers keep the memory of finished drafts for the next ones.
+var (
+	buffers      = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return &b }}
+	smallBuffers = sync.Pool{New: func() any { b := make([]byte, 0, smallBody); return &b }}
+)
 
 // Begin implements store.Intake.
 func (s *Store) Begin(ctx context.Context) (store.Draft, error) {
@@ -70,16 +73,22 @@ func (d *draft) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// smallBody is where a draft's buffer stops growing step by step and becomes
-// one of full size from the pool.
+// smallBody is the size of the buffer that a draft begins with; a larger body
+// gets one of full size.
 const smallBody = 16 << 10
 
+// grow makes room for n more octets.
 func (d *draft) grow(n int) {
-	if len(d.buf)+n <= smallBody || cap(d.buf) == chunkSize {
+	from := &smallBuffers
+	switch {
+	case len(d.buf)+n <= cap(d.buf):
 		return
+	case len(d.buf)+n > smallBody:
+		from = &buffers
 	}
-	full := *buffers.Get().(*[]byte)
-	d.buf = append(full[:0], d.buf...)
+	have := d.buf
+	d.buf = append(*from.Get().(*[]byte), have...)
+	recycle(have)
 }
 
 // stage writes the buffer to the journal.
@@ -106,15 +115,18 @@ func (d *draft) Discard() {
 	if len(d.staged) > 0 {
 		d.s.jour.Discard(stagedRefs(d.staged)...)
 	}
-	d.recycle()
+	recycle(d.buf)
+	d.buf = nil
 }
 
-func (d *draft) recycle() {
-	if cap(d.buf) == chunkSize {
-		b := d.buf[:0]
+func recycle(b []byte) {
+	b = b[:0]
+	switch cap(b) {
+	case chunkSize:
 		buffers.Put(&b)
+	case smallBody:
+		smallBuffers.Put(&b)
 	}
-	d.buf = nil
 }
 
 // Commit implements store.Draft.

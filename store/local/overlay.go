@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"sync"
 
@@ -28,6 +29,8 @@ type overlay struct {
 	gate     chan struct{} // not nil: no write may begin until it is closed
 	drained  chan struct{} // with gate: closed when no write is under way
 	room     chan struct{} // closed when a checkpoint ended
+	highest  store.ID      // of all messages that came by here
+	inView   store.ID      // the view has no message of a higher ID, not even in the checkpoint under way
 	stuck    error         // why the last checkpoint could not be written
 }
 
@@ -152,6 +155,9 @@ func (o *overlay) put(u update) {
 			e.state, e.drop, e.fresh = e.drop, nil, false
 		}
 	}
+	if bytes.Compare(u.id[:], o.highest[:]) > 0 {
+		o.highest = u.id
+	}
 	e.size = sizeOf(e)
 	o.bytes += e.size - before.size
 	o.dirty[u.id] = e
@@ -216,6 +222,15 @@ func (o *overlay) get(id store.ID) (entry, bool) {
 	}
 	e, ok := o.flushing[id]
 	return e, ok
+}
+
+// beyondView reports whether an ID that get does not know cannot be in the view
+// either. New IDs begin with the time, so this spares nearly every new message
+// a look into the view.
+func (o *overlay) beyondView(id store.ID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return bytes.Compare(id[:], o.inView[:]) > 0
 }
 
 // all returns every message that is newer than the view.

@@ -26,8 +26,10 @@ func (s *Store) recover(ctx context.Context) error {
 	return nil
 }
 
-// load reads position, segment usage and lanes.
+// load reads position, segment usage, lanes and the highest ID.
 func (s *Store) load(tx *bbolt.Tx) (err error) {
+	last, _ := tx.Bucket(bucketMessage).Cursor().Last()
+	copy(s.over.inView[:], last)
 	if v := tx.Bucket(bucketMeta).Get(keyPosition); v != nil {
 		if s.position, err = parsePosition(v); err != nil {
 			return err
@@ -130,6 +132,9 @@ func (s *Store) lookup(id store.ID) (*state, error) {
 			return nil, nil
 		}
 		return e.state, nil
+	}
+	if s.over.beyondView(id) {
+		return nil, nil
 	}
 	var st *state
 	err := s.db.read(func(tx *bbolt.Tx) (err error) { st, err = stateIn(tx, id); return err })
