@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"syscall"
 	"time"
@@ -202,6 +203,7 @@ func closeListeners(groups ...[]smtpd.Listener) {
 // listeners and sessions, dispatcher, store. What fails first stops the rest.
 func (s *server) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.close()) }()
+	defer runtime.KeepAlive(reserveHeadroom())
 	g, ctx := errgroup.WithContext(ctx)
 	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBehind()
