@@ -60,6 +60,9 @@ func TestServers(t *testing.T) {
 	if l := wantOK(t, r.asAccount("GET", "/servers?count=100&offset=0&name=hop", "")); l.text("TotalCount") != "1" {
 		t.Errorf("search %s", l.raw)
 	}
+	if v := wantOK(t, r.asAccount("GET", one, "")); v.text("Name") != "Other" {
+		t.Errorf("by ID: %s", v.raw)
+	}
 	if d := wantOK(t, r.asAccount("DELETE", one, "")); d.text("Message") != "Server Other removed." {
 		t.Errorf("removed %s", d.raw)
 	}

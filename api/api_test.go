@@ -14,16 +14,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/mailchute/mailchute/api"
 	"github.com/mailchute/mailchute/auth"
 	"github.com/mailchute/mailchute/intake"
 	"github.com/mailchute/mailchute/store"
 	"github.com/mailchute/mailchute/store/local"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // rig is a running API above a real store. Nothing delivers.
 type rig struct {
@@ -59,7 +55,7 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	if in == nil {
 		in = intake.New(db, db, intake.Options{Hostname: "relay.example", Suppressions: db})
 	}
-	r := &rig{t: t, store: db, keyring: k, client: &http.Client{Transport: &http.Transport{}}}
+	r := &rig{t: t, store: db, keyring: k, client: checked(t)}
 	r.fill()
 	r.listen(api.New(db, k, auth.NewVerifier(db, k, auth.VerifierOptions{Throttle: o.auth}), in, o.api))
 	return r

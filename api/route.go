@@ -13,6 +13,7 @@ type role int
 const (
 	forServer role = iota
 	forAccount
+	forAnyone
 )
 
 // route is one method of one path. Paths are in lower case.
@@ -28,7 +29,14 @@ type route struct {
 type handler func(*call) (any, *Error)
 
 func (s *Server) routes() []route {
-	return slices.Concat(emailRoutes(), messageRoutes(), streamRoutes(), serverRoutes(), suppressionRoutes())
+	return slices.Concat(
+		describeRoutes(),
+		emailRoutes(),
+		messageRoutes(),
+		streamRoutes(),
+		suppressionRoutes(),
+		serverRoutes(),
+	)
 }
 
 // newMux registers every route, and for every path what to say to other

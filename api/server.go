@@ -10,12 +10,14 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/mailchute/mailchute/api/openapi"
 	"github.com/mailchute/mailchute/auth"
 	"github.com/mailchute/mailchute/intake"
 	"github.com/mailchute/mailchute/store"
@@ -51,6 +53,7 @@ type Server struct {
 	bodies   *semaphore.Weighted // octets of bodies in memory
 	untrue   *semaphore.Weighted // the same for callers without a token
 	mux      *http.ServeMux
+	document func() ([]byte, error) // of OpenAPI
 }
 
 // New returns a Server. The keyring opens the server tokens that answers show.
@@ -59,6 +62,7 @@ func New(s Store, k *auth.Keyring, v Verifier, in Submitter, opts Options) *Serv
 	server := &Server{
 		store: s, keyring: k, verifier: v, intake: in, opts: opts,
 		bodies: semaphore.NewWeighted(opts.MaxBodies), untrue: semaphore.NewWeighted(opts.MaxBatch),
+		document: sync.OnceValues(openapi.JSON),
 	}
 	server.mux = server.newMux()
 	return server

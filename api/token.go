@@ -30,6 +30,8 @@ const (
 func (c *call) authenticate(rt route) *Error {
 	server, account := c.r.Header.Get(serverHeader), c.r.Header.Get(accountHeader)
 	switch {
+	case rt.role == forAnyone:
+		return nil
 	case server == "" && account == "":
 		return failure(http.StatusUnauthorized, CodeToken, textNoToken)
 	case rt.role == forAccount:

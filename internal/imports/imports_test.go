@@ -19,7 +19,8 @@ const module = "github.com/mailchute/mailchute/"
 // may import. What is not listed may not exist.
 var direction = map[string][]string{
 	"cmd/mailchute":         {"api", "smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "doctor", "returns", "store", "store/local", "store/journal", "internal/smtpbase"},
-	"api":                   {"intake", "auth", "message", "message/compose", "store"},
+	"api":                   {"api/openapi", "intake", "auth", "message", "message/compose", "store"},
+	"api/openapi":           {},
 	"smtpd":                 {"intake", "auth", "message", "store"},
 	"intake":                {"auth", "message", "message/dkim", "store"},
 	"doctor":                {"message/dkim", "relay/dane"},
@@ -39,6 +40,7 @@ var direction = map[string][]string{
 	"store/journal":         {},
 	"store/journal/faultfs": {"store/journal"},
 	"store/storetest":       {"store"},
+	"internal/contract":     {},
 	"internal/testmx":       {},
 	"internal/testdns":      {},
 	"internal/smtpbase":     {},
@@ -58,6 +60,8 @@ var fences = map[string][]string{
 	"github.com/miekg/dns":           {"relay", "internal", "message/dkim", "domains"},
 	"blitiri.com.ar/go/spf":          {"doctor"},
 	"github.com/emersion/go-message": {"message/compose"},
+	"github.com/santhosh-tekuri":     {"api", "internal/contract"},
+	"go.yaml.in/yaml":                {"api/openapi"},
 	"os/signal":                      {"cmd/mailchute"},
 }
 
