@@ -118,6 +118,16 @@ func TestStreams(t *testing.T) {
 	if s := r.store.Snapshot().Streams[store.StreamKey{Server: 1, Stream: "news"}]; s.Mode != store.ModeLive {
 		t.Errorf("mode %q, want that of the default stream", s.Mode)
 	}
+	for word, want := range map[string]string{"custom": "Custom", "NONE": "None", "Postmark": "Postmark", "": "Postmark"} {
+		edited := wantOK(t, r.as("PATCH", "/message-streams/news", `{"SubscriptionManagementConfiguration":{"UnsubscribeHandlingType":"Postmark"}}`))
+		if word != "" {
+			edited = wantOK(t, r.as("PATCH", "/message-streams/news", `{"SubscriptionManagementConfiguration":{"UnsubscribeHandlingType":"`+word+`"}}`))
+		}
+		if how := edited.body["SubscriptionManagementConfiguration"].(map[string]any); how["UnsubscribeHandlingType"] != want {
+			t.Errorf("%q: %v, want %s", word, how, want)
+		}
+	}
+	wantError(t, r.as("PATCH", "/message-streams/news", `{"SubscriptionManagementConfiguration":{"UnsubscribeHandlingType":"Never"}}`), 422, 403)
 	if a = wantOK(t, r.as("PATCH", "/message-streams/news", `{"ID":"x","Name":"New"}`)); a.text("Name") != "New" || a.text("Description") != "d" || a.text("ID") != "news" {
 		t.Errorf("edited %s", a.raw)
 	}

@@ -36,6 +36,10 @@ const requestID = "X-Request-Id"
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.opts.Public != nil && strings.HasPrefix(r.URL.Path, s.opts.PublicPrefix) {
+		s.opts.Public.ServeHTTP(w, r)
+		return
+	}
 	id := rand.Text()
 	h := w.Header()
 	h.Set(requestID, id)

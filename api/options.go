@@ -2,6 +2,7 @@ package api
 
 import (
 	"log/slog"
+	"net/http"
 	"time"
 )
 
@@ -17,6 +18,8 @@ type Options struct {
 	WriteTimeout         time.Duration    // from the end of the request to the end of the answer; 60 s
 	Grace                time.Duration    // for requests under way at a stop; 30 s
 	AllowPrivateLiterals bool             // take recipients such as user@[127.0.0.1]
+	Public               http.Handler     // answers what is below PublicPrefix, to everybody; nil: nothing is
+	PublicPrefix         string           // with its first and last slash
 	Now                  func() time.Time // time.Now
 }
 

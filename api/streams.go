@@ -43,6 +43,13 @@ type streamView struct {
 
 type streamRequest struct {
 	ID, Name, MessageStreamType, Description *string
+
+	SubscriptionManagementConfiguration struct{ UnsubscribeHandlingType *string }
+}
+
+// unsubscribes are Postmark's words for how recipients leave a stream.
+var unsubscribes = map[store.Unsubscribe]string{
+	store.UnsubscribeNone: "None", store.UnsubscribeHosted: "Postmark", store.UnsubscribeCustom: "Custom",
 }
 
 const (
@@ -55,7 +62,7 @@ var kinds = map[store.StreamKind]string{store.Transactional: "Transactional", st
 
 func viewStream(s store.Stream) streamView {
 	v := streamView{ID: s.ID, ServerID: s.Server, Name: s.Name, Description: s.Description, MessageStreamType: kinds[s.Kind], CreatedAt: stamp(s.Created)}
-	v.SubscriptionManagementConfiguration.UnsubscribeHandlingType = "None"
+	v.SubscriptionManagementConfiguration.UnsubscribeHandlingType = unsubscribes[s.Unsubscribes()]
 	if !s.Archived.IsZero() {
 		at, purge := stamp(s.Archived), stamp(s.Archived.Add(purgeAfter))
 		v.ArchivedAt, v.ExpectedPurgeDate = &at, &purge
@@ -137,6 +144,9 @@ func (r streamRequest) apply(s *store.Stream) *Error {
 	if r.Description != nil {
 		s.Description = *r.Description
 	}
+	if e := r.unsubscribe(s); e != nil {
+		return e
+	}
 	switch {
 	case strings.TrimSpace(s.Name) == "" || hasControl(s.Name):
 		return refuse(CodeStreamName, "The stream needs a 'Name' without control characters.")
@@ -146,6 +156,25 @@ func (r streamRequest) apply(s *store.Stream) *Error {
 		return refuse(CodeStreamText, "The 'Description' is longer than %d characters.", maxDescription)
 	}
 	return nil
+}
+
+// unsubscribe takes the words of clients in any case. A stream whose default is
+// asked for keeps no word of its own.
+func (r streamRequest) unsubscribe(s *store.Stream) *Error {
+	word := textOf(r.SubscriptionManagementConfiguration.UnsubscribeHandlingType)
+	if word == "" {
+		return nil
+	}
+	for handling, name := range unsubscribes {
+		if !strings.EqualFold(word, name) {
+			continue
+		}
+		if s.Unsubscribe = ""; s.Unsubscribes() != handling {
+			s.Unsubscribe = handling
+		}
+		return nil
+	}
+	return refuse(CodeField, "The 'UnsubscribeHandlingType' must be None, Postmark or Custom.")
 }
 
 func createStream(c *call) (any, *Error) {

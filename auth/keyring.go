@@ -51,6 +51,7 @@ type masterKey struct {
 	created     time.Time
 	master      [32]byte
 	aead        cipher.AEAD
+	links       cipher.AEAD
 	macs        *sync.Pool // of hash.Hash: HMAC-SHA-256 under the hashing key
 	fingerprint string
 }
@@ -64,6 +65,10 @@ func newMasterKey(number uint32, created time.Time, master [32]byte) (*masterKey
 	if err != nil {
 		return nil, err
 	}
+	linking, err := derive(master, "link", chacha20poly1305.KeySize)
+	if err != nil {
+		return nil, err
+	}
 	mark, err := derive(master, "fingerprint", 8)
 	if err != nil {
 		return nil, err
@@ -72,8 +77,12 @@ func newMasterKey(number uint32, created time.Time, master [32]byte) (*masterKey
 	if err != nil {
 		return nil, fmt.Errorf("preparing key %08x: %w", number, err)
 	}
+	links, err := chacha20poly1305.NewX(linking)
+	if err != nil {
+		return nil, fmt.Errorf("preparing key %08x: %w", number, err)
+	}
 	macs := &sync.Pool{New: func() any { return hmac.New(sha256.New, hashing) }}
-	return &masterKey{number, created, master, aead, macs, hex.EncodeToString(mark)}, nil
+	return &masterKey{number, created, master, aead, links, macs, hex.EncodeToString(mark)}, nil
 }
 
 func derive(master [32]byte, purpose string, size int) ([]byte, error) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mailchute/mailchute/api/unsubscribe"
 	"github.com/mailchute/mailchute/auth"
 	"github.com/mailchute/mailchute/domains"
 	"github.com/mailchute/mailchute/intake"
@@ -56,7 +57,7 @@ func newChain(t *testing.T, script testmx.Script) *chain {
 		t.Fatal(err)
 	}
 	c.keeper = domains.NewKeeper(c.store, c.keyring, domains.Options{Resolver: c.zone})
-	c.intake = intake.New(c.store, c.store, intake.Options{Hostname: "mail.example.com"})
+	c.intake = intake.New(c.store, c.store, intake.Options{Hostname: "mail.example.com", UnsubscribeURL: "https://mail.example.com/u/"})
 	c.deliver()
 	return c
 }
@@ -65,8 +66,9 @@ func newChain(t *testing.T, script testmx.Script) *chain {
 func (c *chain) deliver() {
 	disp, err := relay.New(c.store, c.store, relay.Options{
 		Hostname: "mail.example.com", Resolver: c, AllowPrivate: true,
-		Signer: domains.NewSigner(c.store, c.keyring, domains.SignerOptions{}),
-		Policy: relay.Policy{Schedule: []time.Duration{50 * time.Millisecond}},
+		Signer:      domains.NewSigner(c.store, c.keyring, domains.SignerOptions{}),
+		Unsubscribe: unsubscribe.Links{Keys: c.keyring}.Fields,
+		Policy:      relay.Policy{Schedule: []time.Duration{50 * time.Millisecond}},
 		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, c.mx.Addr())
 		},

@@ -25,7 +25,7 @@ type Directory interface {
 // ErrKey: a key that should sign cannot be opened. The text says why.
 var ErrKey = errors.New("DKIM key cannot be used")
 
-// Open opens the octets of a message as they are stored.
+// Open opens the octets of a message as they are to leave, but for the signatures.
 type Open = func(ctx context.Context) (io.ReadCloser, error)
 
 // SignerOptions tunes a Signer. Zero values mean the defaults named.
@@ -80,6 +80,11 @@ func NewSigner(d Directory, k *auth.Keyring, opts SignerOptions) *Signer {
 func (s *Signer) Sign(ctx context.Context, m store.Message, open Open) (fields []byte, names []string, err error) {
 	if !anyKey(s.directory.Snapshot()) {
 		return nil, nil, nil // the message need not be read
+	}
+	if m.Unsubscribe != "" { // every copy differs
+		e := &signed{id: m.ID, done: make(chan struct{})}
+		s.work(ctx, e, m, open)
+		return e.fields, e.names, e.err
 	}
 	for {
 		e, mine := s.entry(m.ID)

@@ -53,15 +53,16 @@ type Directory interface {
 
 // Options tunes an Intake. Zero values mean the defaults named.
 type Options struct {
-	Hostname     string               // our name in trace fields and Message-IDs; required
-	MaxSize      int64                // octets of content; 50 MiB
-	Header       message.HeaderLimits // 100 KiB and 1,000 fields
-	Loop         message.LoopLimits   // 100 Received fields, 3 of them ours
-	MaxLine      int                  // octets of a text line; 998
-	Expire       time.Duration        // how long delivery is tried; 5 days
-	PrivateTrace bool                 // leave the client's name and address out of Received
-	Suppressions Suppressions         // the lists of the streams; nil: none
-	Now          func() time.Time     // time.Now
+	Hostname       string               // our name in trace fields and Message-IDs; required
+	MaxSize        int64                // octets of content; 50 MiB
+	Header         message.HeaderLimits // 100 KiB and 1,000 fields
+	Loop           message.LoopLimits   // 100 Received fields, 3 of them ours
+	MaxLine        int                  // octets of a text line; 998
+	Expire         time.Duration        // how long delivery is tried; 5 days
+	PrivateTrace   bool                 // leave the client's name and address out of Received
+	UnsubscribeURL string               // before the tokens of hosted links to unsubscribe, with its last slash; "": none
+	Suppressions   Suppressions         // the lists of the streams; nil: none
+	Now            func() time.Time     // time.Now
 }
 
 const (

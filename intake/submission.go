@@ -122,6 +122,9 @@ func usable(stream store.Stream) error {
 // Message-ID present, our trace field on top.
 func (s *submission) rewrite() error {
 	message.Strip(s.header, s.opts.Hostname)
+	if s.unsubscribe() != "" {
+		message.RemoveUnsubscribe(s.header) // two of them would be two ways out, of which one is ours
+	}
 	message.AddMissing(s.header, s.now, message.NewMessageID(s.id.String(), s.opts.Hostname))
 	e := s.envelope
 	version, cipher, _ := strings.Cut(e.TLS, " ")
@@ -159,6 +162,14 @@ func (s *submission) commit(ctx context.Context, body io.Reader) error {
 	return draft.Commit(ctx, s.record(), deliveries)
 }
 
+// unsubscribe is where the links of the copies lead, "" where they get none.
+func (s *submission) unsubscribe() string {
+	if s.stream.Unsubscribes() != store.UnsubscribeHosted {
+		return ""
+	}
+	return s.opts.UnsubscribeURL
+}
+
 func (s *submission) record() store.Message {
 	e := s.envelope
 	return store.Message{
@@ -166,7 +177,8 @@ func (s *submission) record() store.Message {
 		From: e.From, UTF8: e.UTF8, EightBit: s.content.EightBit(), Ret: e.Ret, EnvID: e.EnvID,
 		Header: display(s.header), DKIMBody: s.bodyHash(), Tag: s.controls.Tag, Metadata: metadata(s.controls),
 		TrackOpens: s.controls.TrackOpens, TrackLinks: s.controls.TrackLinks,
-		Credential: credential(e.Principal), Client: e.Client, Protocol: e.Protocol,
+		Unsubscribe: s.unsubscribe(),
+		Credential:  credential(e.Principal), Client: e.Client, Protocol: e.Protocol,
 	}
 }
 

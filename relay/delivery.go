@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -150,13 +151,18 @@ var (
 	errNoResult       = errors.New("the transport gave no result")
 )
 
+const redirectedTo = "redirected to "
+
+// Redirected tells whether an event of an attempt is about a copy that went to Stream.RedirectTo in the place of its recipients.
+func Redirected(e store.Event) bool { return strings.HasPrefix(e.Detail, redirectedTo) }
+
 // spread applies the one result of a redirected message to all its recipients.
 func spread(results []Result, n int, to string) []Result {
 	if len(results) == 0 {
 		return nil
 	}
 	r := results[0]
-	r.Detail = joinDetail("redirected to "+to, r.Detail)
+	r.Detail = joinDetail(redirectedTo+to, r.Detail)
 	r.Relayed = false
 	out := make([]Result, n)
 	for i := range out {

@@ -484,7 +484,7 @@ func TestDispatcher_Modes(t *testing.T) {
 				}
 			}
 		}
-		if len(jobs) != 2 || !strings.Contains(strings.Join(jobs, " "), "redirected[{dev@team.test NEVER  }]") {
+		if len(jobs) != 2 || !strings.Contains(strings.Join(jobs, " "), "redirected[{dev@team.test NEVER   []}]") {
 			t.Errorf("jobs = %v, want one for the archived stream and one redirected", jobs)
 		}
 		if n := len(q.timeline(orphan)); n < 10 || n > 40 {

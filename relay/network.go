@@ -206,10 +206,10 @@ func (n *network) deliver(ctx context.Context, e *errand) {
 	}
 }
 
-// sameReturnPath returns those at the start that can share a transaction.
-func sameReturnPath(rcpts []forward) []forward {
+// together returns those at the start that can share a transaction.
+func together(rcpts []forward) []forward {
 	n := 1
-	for n < len(rcpts) && rcpts[n].from == rcpts[0].from {
+	for n < len(rcpts) && rcpts[n].from == rcpts[0].from && rcpts[n].rcpt.Top == nil && rcpts[0].rcpt.Top == nil {
 		n++
 	}
 	return rcpts[:n]

@@ -32,6 +32,9 @@ type Options struct {
 	// ReturnPath names the reverse-path for one recipient of a message, by its number among all of them. "" means the
 	// client's own, as does nil.
 	ReturnPath func(m store.Message, recipient int) string
+	// Unsubscribe returns the fields that the copy of one recipient gets on top, below its signatures, by the recipient's
+	// number among all of the message and its address; nil, and a nil result, mean none.
+	Unsubscribe func(m store.Message, recipient int, address string) []byte
 	// Suppressor is told of recipients that will never take mail; nil means nobody is.
 	Suppressor Suppressor
 	// Suppressions are the lists that are asked again at each attempt; nil means that acceptance alone asked.

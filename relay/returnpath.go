@@ -31,6 +31,9 @@ type Suppression struct {
 // to that address.
 func (d *Dispatcher) forwarded(c store.Claimed, stream store.Stream, i int, r store.Recipient) Rcpt {
 	out := Rcpt{Address: r.Address, Notify: r.Notify, ORcpt: r.ORcpt}
+	if d.opts.Unsubscribe != nil && c.Message.Unsubscribe != "" {
+		out.Top = d.opts.Unsubscribe(c.Message, c.First+i, r.Address)
+	}
 	if d.opts.ReturnPath == nil || stream.KeepSender || c.Message.From == "" || c.Message.Bounce {
 		return out // RFC 5321 4.5.5: the null reverse-path stays what it is
 	}
@@ -49,6 +52,7 @@ func (d *Dispatcher) forwarded(c store.Claimed, stream store.Stream, i int, r st
 // since the next hop's would not reach the sender.
 func ownPaths(recipients []Rcpt, results []Result) {
 	for i := range min(len(recipients), len(results)) {
+		results[i].Alone = results[i].Alone || recipients[i].Top != nil
 		if recipients[i].ReturnPath != "" {
 			results[i].Alone = true
 			results[i].Relayed = results[i].Relayed || results[i].Verdict() == Delivered

@@ -40,6 +40,9 @@ type Rcpt struct {
 	// ReturnPath is the reverse-path of this recipient alone, who then gets a
 	// transaction of its own; "" means that of the message.
 	ReturnPath string
+	// Top are the fields that this recipient's copy has before the octets of the
+	// message; it then has a transaction of its own.
+	Top []byte
 }
 
 // Result is what an attempt did for one recipient.

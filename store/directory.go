@@ -165,11 +165,38 @@ type Stream struct {
 	// RequireDKIM makes mail wait that has no DKIM signature, instead of
 	// sending it without. Notices that we wrote ourselves are exempt.
 	RequireDKIM bool `json:"require_dkim,omitempty"`
+	// Unsubscribe is how its recipients leave it; "" means the default of its
+	// kind: see Unsubscribes.
+	Unsubscribe Unsubscribe `json:"unsubscribe,omitempty"`
 	// IgnoreBounces keeps hard bounces from putting addresses on the stream's
 	// suppression list.
 	IgnoreBounces bool      `json:"ignore_bounces,omitempty"`
 	Created       time.Time `json:"created"`
 	Archived      time.Time `json:"archived,omitzero"`
+}
+
+// Unsubscribe is how the recipients of a stream leave it.
+type Unsubscribe string
+
+// UnsubscribeHosted replaces the List-Unsubscribe fields of every copy by those
+// of a link of ours, UnsubscribeCustom and UnsubscribeNone leave the client's as
+// they are. Custom says that the client takes care of it.
+const (
+	UnsubscribeNone   Unsubscribe = "none"
+	UnsubscribeHosted Unsubscribe = "hosted"
+	UnsubscribeCustom Unsubscribe = "custom"
+)
+
+// Unsubscribes returns how the stream's recipients leave it: as it says, or
+// hosted for a broadcast stream, none for others.
+func (s Stream) Unsubscribes() Unsubscribe {
+	switch {
+	case s.Unsubscribe != "":
+		return s.Unsubscribe
+	case s.Kind == Broadcast:
+		return UnsubscribeHosted
+	}
+	return UnsubscribeNone
 }
 
 // Source is a local address with the name that belongs to it.

@@ -34,6 +34,10 @@ type Message struct {
 	Client     netip.Addr `json:"client,omitzero"`
 	Protocol   string     `json:"protocol,omitempty"` // RFC 3848 word, or HTTP
 
+	// Unsubscribe is the URL before the tokens of the links that every copy gets
+	// for one-click unsubscription (RFC 8058); "" where it gets none of ours.
+	Unsubscribe string `json:"unsubscribe,omitempty"`
+
 	// Bounce is set for notices that we wrote ourselves; they have the null
 	// reverse-path and never cause another.
 	Bounce bool `json:"bounce,omitempty"`
@@ -166,6 +170,8 @@ const (
 	// EventSuppressed: at acceptance the recipient was on the stream's list and
 	// was never tried.
 	EventSuppressed EventKind = "suppressed"
+	// EventUnsubscribed: the recipient asked the stream for no more mail.
+	EventUnsubscribed EventKind = "unsubscribed"
 )
 
 // Event is one entry of a message's timeline.
@@ -212,4 +218,15 @@ type Record struct {
 	Message    Message    `json:"message"`
 	Deliveries []Delivery `json:"deliveries"`
 	Events     []Event    `json:"events"` // oldest first, at most 1,000; the oldest go first
+}
+
+// Recipient finds a recipient by its number among all of the message.
+func (r Record) Recipient(n int) (Recipient, bool) {
+	for _, d := range r.Deliveries {
+		if n >= 0 && n < len(d.Recipients) {
+			return d.Recipients[n], true
+		}
+		n -= len(d.Recipients)
+	}
+	return Recipient{}, false
 }

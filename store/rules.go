@@ -77,6 +77,9 @@ func checkOutbound(v Stream) error {
 	default:
 		return invalid("stream mode", "%q is none of live, capture, redirect", v.Mode)
 	}
+	if !slices.Contains([]Unsubscribe{"", UnsubscribeNone, UnsubscribeHosted, UnsubscribeCustom}, v.Unsubscribe) {
+		return invalid("stream unsubscribe", "%q is none of none, hosted, custom", v.Unsubscribe)
+	}
 	if err := checkSources(v.Sources); err != nil {
 		return err
 	}

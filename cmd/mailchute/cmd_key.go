@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/mailchute/mailchute/api/unsubscribe"
 	"github.com/mailchute/mailchute/auth"
 	"github.com/mailchute/mailchute/returns"
 	"github.com/mailchute/mailchute/store"
@@ -21,7 +23,8 @@ func (a *app) keyCommand() *cobra.Command {
 			Use: "rotate", Short: "Add a key, move the tokens to it, drop keys that nothing needs", Args: noArgs,
 			Long: `Add a fresh key to the key file, seal the server and account tokens and the DKIM keys with
 it, and remove the keys that nothing needs any more. With bounces.host, a key stays for 35 days
-after its successor was made, for the return paths made with it. Tokens and DKIM keys do not change. SMTP tokens keep the key that they
+after its successor was made, for the return paths made with it, and with unsubscribe.url for 90
+days, for the links. Tokens and DKIM keys do not change. SMTP tokens keep the key that they
 were made with, since their secrets are not known: revoke them to be rid of an old key.
 
 Copy the key file to where its backup lies afterwards.`,
@@ -53,13 +56,20 @@ func keyStatus(_ context.Context, a *admin, _ []string) error {
 	return a.keyring.Check(a.store.Snapshot())
 }
 
-// keysNeeded counts the tokens of each key, and where there are return paths the
-// keys that made one which is still taken.
+// keysNeeded counts the tokens of each key, and the keys that made a return path
+// or a link to unsubscribe which is still to work.
 func keysNeeded(a *admin) map[uint32]int {
 	use := auth.KeysInUse(a.store.Snapshot())
 	keys := a.keyring.Keys()
-	for i := 0; i+1 < len(keys) && a.cfg.Bounces.Host != ""; i++ {
-		if a.now().Sub(keys[i+1].Created) < returns.DefaultLifetime {
+	var keep time.Duration
+	if a.cfg.Bounces.Host != "" {
+		keep = returns.DefaultLifetime
+	}
+	if a.cfg.Unsubscribe.URL != "" {
+		keep = max(keep, unsubscribe.Lifetime)
+	}
+	for i := 0; i+1 < len(keys); i++ {
+		if a.now().Sub(keys[i+1].Created) < keep {
 			use[keys[i].Number]++
 		}
 	}

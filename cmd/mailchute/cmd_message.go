@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -11,7 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mailchute/mailchute/api/unsubscribe"
 	"github.com/mailchute/mailchute/domains"
+	"github.com/mailchute/mailchute/relay"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -228,23 +231,28 @@ func (a *app) messageRaw() *cobra.Command {
 		Use: "raw MESSAGE", Short: "Write the octets of a message as they are stored, or as they were sent", Args: cobra.ExactArgs(1),
 		Long: `Write the octets of a message as they are stored.
 
-With --sent they are as the next hop got them: with the DKIM signatures on top.`,
+With --sent they are as the next hop got them: with the DKIM signatures on top, and the link to
+unsubscribe, which is another one for each recipient.`,
 		Example: `  mailchute message raw 01890a5d-ac96-774b-bcce-b302099a8057 > message.eml
   mailchute message raw --sent 01890a5d-ac96-774b-bcce-b302099a8057 > sent.eml`,
 	}
 	sent := cmd.Flags().Bool("sent", false, "as it was handed over")
+	recipient := cmd.Flags().String("recipient", "", "with --sent, the copy of this `address` (default: the first handed over)")
 	cmd.RunE = a.admin(func(ctx context.Context, a *admin, args []string) error {
+		if *recipient != "" && !*sent {
+			return usage("--recipient goes with --sent: what is stored is the same for all")
+		}
 		if *sent {
-			return rawSent(ctx, a, args)
+			return rawSent(ctx, a, args, *recipient)
 		}
 		return rawMessage(ctx, a, args)
 	})
 	return cmd
 }
 
-// rawSent makes the signatures again that the newest handing over had: they
-// depend on nothing but the message and its keys.
-func rawSent(ctx context.Context, a *admin, args []string) error {
+// rawSent makes again what the newest copy handed over had on top: that depends
+// on nothing but the message, the recipient and the keys.
+func rawSent(ctx context.Context, a *admin, args []string, recipient string) error {
 	id, err := store.ParseID(args[0])
 	if err != nil {
 		return usage("%v", err)
@@ -253,20 +261,53 @@ func rawSent(ctx context.Context, a *admin, args []string) error {
 	if err != nil {
 		return fmt.Errorf("message %s: %w", id, err)
 	}
-	at := slices.IndexFunc(r.Events, func(e store.Event) bool { return e.Kind == store.EventSent })
-	if at < 0 {
+	at := slices.IndexFunc(r.Events, func(e store.Event) bool {
+		return e.Kind == store.EventSent && (recipient == "" || strings.EqualFold(e.Recipient, recipient))
+	})
+	switch {
+	case at < 0 && recipient == "":
 		return exitWith(exitUnavailable, "message %s was not handed over to anybody yet", id)
+	case at < 0:
+		return exitWith(exitUnavailable, "message %s was not handed over for %s", id, recipient)
 	}
-	open := func(ctx context.Context) (io.ReadCloser, error) { return a.store.Body(ctx, id) }
+	top := copyTop(a, r, r.Events[at])
+	open := func(ctx context.Context) (io.ReadCloser, error) {
+		body, err := a.store.Body(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(top), body), body}, nil
+	}
 	signer := domains.NewSigner(a.store, a.keyring, domains.SignerOptions{})
 	fields, err := signer.Again(ctx, r.Message, open, r.Events[at].SignedBy)
 	if err != nil {
 		return fmt.Errorf("message %s: %w", id, err)
 	}
-	if _, err := a.out.Write(fields); err != nil {
+	if _, err := a.out.Write(append(fields, top...)); err != nil {
 		return err
 	}
 	return rawMessage(ctx, a, args)
+}
+
+// copyTop is what the copy of a recipient has on top of the message, below its
+// signatures. A redirected copy, which goes to somebody else, has none.
+func copyTop(a *admin, r store.Record, e store.Event) []byte {
+	if relay.Redirected(e) {
+		return nil
+	}
+	n := 0
+	for _, d := range r.Deliveries {
+		for _, rcpt := range d.Recipients {
+			if rcpt.Address == e.Recipient {
+				return unsubscribe.Links{Keys: a.keyring}.Fields(r.Message, n, rcpt.Address)
+			}
+			n++
+		}
+	}
+	return nil
 }
 
 func rawMessage(ctx context.Context, a *admin, args []string) (err error) {

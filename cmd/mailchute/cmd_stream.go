@@ -108,11 +108,11 @@ func streamState(s store.Stream) string {
 
 // streamFlags are what create and set have in common.
 type streamFlags struct {
-	name, description, mode, redirect, smarthost, tls, username, passwordFile string
-	mx, intakePaused, refuseBareLF, requireDKIM, keepSender, suppressBounces  bool
-	weight                                                                    int
-	sources                                                                   []string
-	cmd                                                                       *cobra.Command
+	name, description, mode, redirect, smarthost, tls, username, passwordFile, unsubscribe string
+	mx, intakePaused, refuseBareLF, requireDKIM, keepSender, suppressBounces               bool
+	weight                                                                                 int
+	sources                                                                                []string
+	cmd                                                                                    *cobra.Command
 }
 
 func addStreamFlags(cmd *cobra.Command) *streamFlags {
@@ -134,6 +134,7 @@ func addStreamFlags(cmd *cobra.Command) *streamFlags {
 	f.BoolVar(&v.requireDKIM, "require-dkim", false, "let mail wait that cannot be signed (=false: send it unsigned)")
 	f.BoolVar(&v.keepSender, "keep-sender", false, "leave the client's envelope sender, also with bounces.host (=false: use a return path of ours)")
 	f.BoolVar(&v.suppressBounces, "suppress-bounces", true, "suppress addresses that bounced hard (=false: keep writing to them)")
+	f.StringVar(&v.unsubscribe, "unsubscribe", "", "how recipients `leave`: hosted (by a link of ours in the header), custom or none (by the client's own), default (hosted for broadcast)")
 	cmd.MarkFlagsMutuallyExclusive("mx", "smarthost")
 	return v
 }
@@ -151,6 +152,12 @@ func (v *streamFlags) apply(s *store.Stream, abs func(string) string) error {
 	set(f.Changed("require-dkim"), &s.RequireDKIM, v.requireDKIM)
 	set(f.Changed("keep-sender"), &s.KeepSender, v.keepSender)
 	set(f.Changed("suppress-bounces"), &s.IgnoreBounces, !v.suppressBounces)
+	if f.Changed("unsubscribe") {
+		s.Unsubscribe = store.Unsubscribe(v.unsubscribe)
+		if v.unsubscribe == "default" {
+			s.Unsubscribe = ""
+		}
+	}
 	if f.Changed("redirect-to") {
 		address, err := message.ParsePath(v.redirect, true)
 		if err != nil {
@@ -280,6 +287,7 @@ func showStream(ctx context.Context, a *admin, s store.Stream) error {
 		t.row("State", streamState(s))
 		if s.Outbound() {
 			t.row("Suppresses hard bounces", !s.IgnoreBounces)
+			t.row("Unsubscribe", unsubscribeText(s, a.cfg))
 		}
 		t.row("Created", s.Created)
 		if err := t.flush(); err != nil || !s.Outbound() {
@@ -288,6 +296,14 @@ func showStream(ctx context.Context, a *admin, s store.Stream) error {
 		a.say("")
 		return printLanes(a, view.Lanes)
 	})
+}
+
+func unsubscribeText(s store.Stream, cfg Config) string {
+	handling := s.Unsubscribes()
+	if handling == store.UnsubscribeHosted && cfg.Unsubscribe.URL == "" {
+		return "hosted, but unsubscribe.url is not configured: the client's own header stays"
+	}
+	return string(handling)
 }
 
 func (a *app) streamSet() *cobra.Command {

@@ -46,14 +46,15 @@ func verifierOptions(cfg Config) auth.VerifierOptions {
 
 func intakeOptions(cfg Config, lists store.Suppressions) intake.Options {
 	return intake.Options{
-		Hostname:     hostname(cfg),
-		MaxSize:      int64(cfg.SMTP.Limits.MessageSize),
-		Header:       message.HeaderLimits{MaxBytes: int(cfg.Intake.HeaderSize), MaxFields: cfg.Intake.HeaderFields},
-		Loop:         message.LoopLimits{MaxReceived: cfg.Intake.ReceivedHops},
-		MaxLine:      cfg.Intake.LineLength,
-		Expire:       cfg.Delivery.Expire,
-		PrivateTrace: cfg.Intake.PrivateTrace,
-		Suppressions: lists,
+		Hostname:       hostname(cfg),
+		MaxSize:        int64(cfg.SMTP.Limits.MessageSize),
+		Header:         message.HeaderLimits{MaxBytes: int(cfg.Intake.HeaderSize), MaxFields: cfg.Intake.HeaderFields},
+		Loop:           message.LoopLimits{MaxReceived: cfg.Intake.ReceivedHops},
+		MaxLine:        cfg.Intake.LineLength,
+		Expire:         cfg.Delivery.Expire,
+		PrivateTrace:   cfg.Intake.PrivateTrace,
+		Suppressions:   lists,
+		UnsubscribeURL: cfg.Unsubscribe.base(),
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mailchute/mailchute/api"
+	"github.com/mailchute/mailchute/api/unsubscribe"
 	"github.com/mailchute/mailchute/auth"
 	"github.com/mailchute/mailchute/domains"
 	"github.com/mailchute/mailchute/intake"
@@ -78,6 +79,9 @@ type server struct {
 	level    *slog.LevelVar
 
 	apiListeners []api.Listener
+
+	unsubscribe          *unsubscribe.Handler // nil: no hosted links
+	unsubscribeListeners []unsubscribe.Listener
 }
 
 // submission is a submission server with its listeners.
@@ -110,6 +114,9 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	if err := s.openListeners(in); err != nil {
 		return nil, err
 	}
+	if err := s.openUnsubscribe(); err != nil {
+		return nil, err
+	}
 	if err := s.openAPI(in); err != nil {
 		return nil, err
 	}
@@ -127,7 +134,7 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	if err := s.outbound.apply(s.cfg, &out); err != nil {
 		return nil, err
 	}
-	out.ReturnPath = s.returnPath()
+	out.ReturnPath, out.Unsubscribe = s.returnPath(), s.links().Fields
 	out.Suppressor, out.Suppressions = suppressor{directory: db, lists: db}, db
 	if s.relay, err = relay.New(db, db, out); err != nil {
 		return nil, &exitError{exitConfig, fmt.Errorf("delivery: %w", err)}
@@ -241,6 +248,9 @@ func (s *server) submissions(ctx context.Context) error {
 		g.Go(func() error { return sub.Run(ctx, sub.listeners...) })
 	}
 	g.Go(func() error { return s.api.Run(ctx, s.apiListeners...) })
+	if s.unsubscribe != nil {
+		g.Go(func() error { return s.unsubscribe.Run(ctx, s.unsubscribeListeners...) })
+	}
 	return g.Wait()
 }
 
@@ -317,6 +327,7 @@ func (s *server) close() error {
 		closeListeners(sub.listeners)
 	}
 	s.closeAPI()
+	s.closeUnsubscribe()
 	return errors.Join(s.outbound.close(), s.files.close())
 }
 

@@ -10,9 +10,11 @@ import (
 // openAPI binds the addresses of the API, if it has any.
 func (s *server) openAPI(in api.Submitter) error {
 	db, keyring := s.files.store, s.files.keyring
-	s.api = api.New(db, keyring, s.verifier, in, api.Options{
-		Log: s.log.With("part", "api"), Grace: s.cfg.Grace, AllowPrivateLiterals: s.cfg.Delivery.AllowPrivate,
-	})
+	opts := api.Options{Log: s.log.With("part", "api"), Grace: s.cfg.Grace, AllowPrivateLiterals: s.cfg.Delivery.AllowPrivate}
+	if s.unsubscribe != nil && len(s.unsubscribeListeners) == 0 {
+		opts.Public, opts.PublicPrefix = s.unsubscribe, s.cfg.Unsubscribe.prefix()
+	}
+	s.api = api.New(db, keyring, s.verifier, in, opts)
 	s.cfg.API.Listeners = append([]APIListenerConfig(nil), s.cfg.API.Listeners...)
 	for i, c := range s.cfg.API.Listeners {
 		l, err := net.Listen("tcp", c.Address)

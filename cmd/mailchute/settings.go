@@ -19,20 +19,21 @@ import (
 // SIGHUP applies log.level and the certificate files; every other key needs a
 // restart, and a changed one is named in the log.
 type Config struct {
-	Source   string         `mapstructure:"-"` // the file it was read from, "" when there was none
-	DataDir  string         `mapstructure:"data_dir"`
-	KeyFile  string         `mapstructure:"key_file"`
-	Hostname string         `mapstructure:"hostname"`
-	Log      LogConfig      `mapstructure:"log"`
-	SMTP     SMTPConfig     `mapstructure:"smtp"`
-	API      APIConfig      `mapstructure:"api"`
-	Auth     AuthConfig     `mapstructure:"auth"`
-	Intake   IntakeConfig   `mapstructure:"intake"`
-	Delivery DeliveryConfig `mapstructure:"delivery"`
-	Bounces  BouncesConfig  `mapstructure:"bounces"`
-	Storage  StorageConfig  `mapstructure:"storage"`
-	Control  ControlConfig  `mapstructure:"control"`
-	Grace    time.Duration  `mapstructure:"shutdown_grace"`
+	Source      string            `mapstructure:"-"` // the file it was read from, "" when there was none
+	DataDir     string            `mapstructure:"data_dir"`
+	KeyFile     string            `mapstructure:"key_file"`
+	Hostname    string            `mapstructure:"hostname"`
+	Log         LogConfig         `mapstructure:"log"`
+	SMTP        SMTPConfig        `mapstructure:"smtp"`
+	API         APIConfig         `mapstructure:"api"`
+	Auth        AuthConfig        `mapstructure:"auth"`
+	Intake      IntakeConfig      `mapstructure:"intake"`
+	Delivery    DeliveryConfig    `mapstructure:"delivery"`
+	Bounces     BouncesConfig     `mapstructure:"bounces"`
+	Unsubscribe UnsubscribeConfig `mapstructure:"unsubscribe"`
+	Storage     StorageConfig     `mapstructure:"storage"`
+	Control     ControlConfig     `mapstructure:"control"`
+	Grace       time.Duration     `mapstructure:"shutdown_grace"`
 }
 
 // LogConfig says what is logged, to standard error.
@@ -203,6 +204,7 @@ func (c Config) resolved(paths map[string]string) Config {
 		}
 	}
 	c.API = c.API.resolved()
+	APIConfig{Listeners: c.Unsubscribe.Listeners}.resolved()
 	return c
 }
 
@@ -254,6 +256,7 @@ func (c Config) Validate() error {
 	c.Intake.validate(&p)
 	c.Delivery.validate(&p)
 	c.Bounces.validate(&p)
+	c.Unsubscribe.validate(&p, c.API)
 	number(&p, "storage.retention", c.Storage.Retention, time.Hour, 3650*24*time.Hour)
 	number(&p, "storage.min_free", c.Storage.MinFree, 0, 1024*GiB)
 	number(&p, "shutdown_grace", c.Grace, time.Second, time.Hour)

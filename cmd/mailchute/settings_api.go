@@ -65,10 +65,12 @@ func (c APIConfig) addresses() []string {
 	return out
 }
 
-func (c APIConfig) validate(p *problems) {
+func (c APIConfig) validate(p *problems) { c.validateAs(p, "api.listeners") }
+
+func (c APIConfig) validateAs(p *problems, name string) {
 	seen := map[string]bool{}
 	for i, l := range c.Listeners {
-		key := fmt.Sprintf("api.listeners[%d]", i)
+		key := fmt.Sprintf("%s[%d]", name, i)
 		_, port, err := net.SplitHostPort(l.Address)
 		if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 65535 {
 			p.add(key+".address", "%q is not host:port, such as 127.0.0.1:8025 or [::]:8443", l.Address)

@@ -18,9 +18,10 @@ const module = "github.com/mailchute/mailchute/"
 // direction lists, for every package, the packages of ours that its own files
 // may import. What is not listed may not exist.
 var direction = map[string][]string{
-	"cmd/mailchute":         {"api", "smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "doctor", "returns", "store", "store/local", "store/journal", "internal/smtpbase"},
+	"cmd/mailchute":         {"api", "api/unsubscribe", "smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "doctor", "returns", "store", "store/local", "store/journal", "internal/smtpbase"},
 	"api":                   {"api/openapi", "intake", "auth", "message", "message/compose", "store"},
 	"api/openapi":           {},
+	"api/unsubscribe":       {"message", "store"},
 	"smtpd":                 {"intake", "auth", "message", "store"},
 	"intake":                {"auth", "message", "message/dkim", "store"},
 	"doctor":                {"message/dkim", "relay/dane"},

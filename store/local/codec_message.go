@@ -42,6 +42,7 @@ func putMessage(b []byte, m *store.Message) []byte {
 	b = putBool(b, 20, m.Bounce)
 	b = putID(b, 21, m.About)
 	b = putBool(b, 22, m.Returned)
+	b = putString(b, 30, m.Unsubscribe)
 	if m.DKIMBody != [32]byte{} {
 		b = putString(b, 40, m.DKIMBody[:])
 	}
@@ -116,6 +117,8 @@ func readMessageRest(f *fields, m *store.Message) {
 		m.About = f.id()
 	case 22:
 		m.Returned = f.num != 0
+	case 30:
+		m.Unsubscribe = f.text
 	case 40:
 		m.DKIMBody = f.hash()
 	default:
