@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mailchute/mailchute/intake"
+	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/message"
 	"github.com/mailchute/mailchute/store"
 )
@@ -158,6 +159,7 @@ func (c *call) send(req emailRequest) (emailResponse, *Error) {
 	if err != nil {
 		return emailResponse{}, c.refused(err, req)
 	}
+	failpoint.Hit(failpoint.APIDurable)
 	answer.MessageID = id.String()
 	c.tellInactive(id, &answer)
 	return answer, nil

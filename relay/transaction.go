@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/message"
 	"github.com/mailchute/mailchute/store"
 )
@@ -254,6 +255,7 @@ func (t *transaction) transfer(ctx context.Context, body io.Reader, release func
 	}
 	t.c.talk.note("%d octets of content and %s", t.env.message.Size, t.end())
 	detached := context.WithoutCancel(ctx)
+	failpoint.Hit(failpoint.RelayContent)
 	if err := out.Close(); err != nil {
 		t.lastDot(t.c.broken(detached, phaseDot, err), unsent(err))
 		return
@@ -262,7 +264,9 @@ func (t *transaction) transfer(ctx context.Context, body io.Reader, release func
 		t.lastDot(f, false)
 		return
 	}
+	failpoint.Hit(failpoint.RelayDot)
 	r, f := t.c.reply(detached, phaseDot, t.c.timeouts.Dot)
+	failpoint.Hit(failpoint.RelayAnswered)
 	if f != nil {
 		t.c.unfit = t.chunk && f.err != nil
 		t.lastDot(f, f.err == nil)

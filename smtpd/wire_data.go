@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/message"
 	"github.com/mailchute/mailchute/store"
 )
@@ -197,6 +198,7 @@ func (w *wire) receive() reply {
 	e := w.envelope()
 	id, err := w.srv.in.Submit(w.ctx, e, c)
 	if err == nil {
+		failpoint.Hit(failpoint.SMTPDurable)
 		return w.taken(c, id)
 	}
 	r := replyFor(err)

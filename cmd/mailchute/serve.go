@@ -22,6 +22,7 @@ import (
 	"github.com/mailchute/mailchute/auth"
 	"github.com/mailchute/mailchute/domains"
 	"github.com/mailchute/mailchute/intake"
+	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/relay"
 	"github.com/mailchute/mailchute/smtpd"
 )
@@ -269,8 +270,10 @@ const retainEvery = time.Hour
 
 // retain forgets what is older than the retention time.
 func (s *server) retain(ctx context.Context) error {
+	keep := time.Duration(failpoint.Tune(failpoint.RetentionNanos, int64(s.cfg.Storage.Retention)))
+	every := time.Duration(failpoint.Tune(failpoint.RetainNanos, int64(retainEvery)))
 	for {
-		n, err := s.files.store.Prune(ctx, time.Now().Add(-s.cfg.Storage.Retention))
+		n, err := s.files.store.Prune(ctx, time.Now().Add(-keep))
 		switch {
 		case err != nil && ctx.Err() == nil:
 			s.log.Error("old messages not removed", "err", err)
@@ -280,7 +283,7 @@ func (s *server) retain(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(retainEvery):
+		case <-time.After(every):
 		}
 	}
 }

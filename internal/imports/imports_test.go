@@ -18,15 +18,15 @@ const module = "github.com/mailchute/mailchute/"
 // direction lists, for every package, the packages of ours that its own files
 // may import. What is not listed may not exist.
 var direction = map[string][]string{
-	"cmd/mailchute":         {"api", "api/unsubscribe", "smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "doctor", "returns", "store", "store/local", "store/journal", "internal/smtpbase"},
-	"api":                   {"api/openapi", "intake", "auth", "message", "message/compose", "store"},
+	"cmd/mailchute":         {"api", "api/unsubscribe", "smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "doctor", "returns", "store", "store/local", "store/journal", "internal/failpoint", "internal/smtpbase"},
+	"api":                   {"internal/failpoint", "api/openapi", "intake", "auth", "message", "message/compose", "store"},
 	"api/openapi":           {},
 	"api/unsubscribe":       {"message", "store"},
-	"smtpd":                 {"intake", "auth", "message", "store"},
+	"smtpd":                 {"internal/failpoint", "intake", "auth", "message", "store"},
 	"intake":                {"auth", "message", "message/dkim", "store"},
 	"doctor":                {"message/dkim", "relay/dane"},
 	"domains":               {"auth", "message", "message/dkim", "store"},
-	"relay":                 {"message", "message/bounce", "store", "relay/dane", "relay/mtasts", "relay/tlsrpt"},
+	"relay":                 {"internal/failpoint", "message", "message/bounce", "store", "relay/dane", "relay/mtasts", "relay/tlsrpt"},
 	"returns":               {"auth", "intake", "message", "message/bounce", "relay", "store"},
 	"relay/dane":            {},
 	"relay/mtasts":          {},
@@ -37,8 +37,8 @@ var direction = map[string][]string{
 	"message/compose":       {"message"},
 	"message/dkim":          {},
 	"store":                 {},
-	"store/local":           {"store", "store/journal"},
-	"store/journal":         {},
+	"store/local":           {"internal/failpoint", "store", "store/journal", "store/local/boltwrites"},
+	"store/journal":         {"internal/failpoint"}, // nothing of it is in the normal build
 	"store/journal/faultfs": {"store/journal"},
 	"store/storetest":       {"store"},
 	"internal/contract":     {},
@@ -47,6 +47,10 @@ var direction = map[string][]string{
 	"internal/smtpbase":     {},
 	"internal/imports":      {},
 	"internal/e2e":          {},
+
+	"store/local/boltwrites": {},
+	"internal/failpoint":     {},
+	"internal/crash":         {"internal/failpoint", "store", "store/local", "store/journal"},
 }
 
 // fences lists, for a library, the only packages that may import it. Test files
@@ -63,7 +67,7 @@ var fences = map[string][]string{
 	"github.com/emersion/go-message": {"message/compose"},
 	"github.com/santhosh-tekuri":     {"api", "internal/contract"},
 	"go.yaml.in/yaml":                {"api/openapi"},
-	"os/signal":                      {"cmd/mailchute"},
+	"os/signal":                      {"cmd/mailchute", "internal/crash"},
 }
 
 // file is one Go file with what it imports.

@@ -5,6 +5,8 @@ import (
 	"hash/crc32"
 	"slices"
 	"time"
+
+	"github.com/mailchute/mailchute/internal/failpoint"
 )
 
 // closingRoom is kept free behind the frames of every group: for its commit
@@ -134,6 +136,7 @@ func (w *writer) fit(batch []*request) int {
 // commit writes a group and answers its requests: staged ones when they are
 // written, the others when they are durable.
 func (w *writer) commit(j *Journal, reqs []*request) {
+	failpoint.Hit(failpoint.JournalWriting)
 	off, grp := w.off, w.group
 	commitOff, err := w.write(j.opts.MaxBatchBytes, reqs)
 	if err != nil {
@@ -148,13 +151,16 @@ func (w *writer) commit(j *Journal, reqs []*request) {
 	}
 	appends := w.answerStaged(j, reqs)
 	if len(appends) == 0 {
+		failpoint.Hit(failpoint.JournalStaged)
 		return
 	}
+	failpoint.Hit(failpoint.JournalWritten)
 	if err := w.seg.file.Datasync(); err != nil {
 		w.poison(j, commitOff, err)
 		finish(appends, syncError(err))
 		return
 	}
+	failpoint.Hit(failpoint.JournalSynced)
 	w.publish(j, appends)
 	finish(appends, nil)
 }
@@ -334,6 +340,7 @@ func (w *writer) sealOff(j *Journal) {
 			return
 		}
 	}
+	failpoint.Hit(failpoint.JournalSealing)
 	if err := writeSeal(w.seg, w.seg.file, w.seg.end); err != nil {
 		w.poison(j, 0, err)
 		return
@@ -347,6 +354,7 @@ func writeSeal(s *segment, f File, end int64) error {
 	if _, err := f.WriteAt(b, sealOffset); err != nil {
 		return fmt.Errorf("writing the seal: %w", err)
 	}
+	failpoint.Hit(failpoint.JournalSealWritten)
 	if err := f.Datasync(); err != nil {
 		return fmt.Errorf("syncing the seal: %w", err)
 	}

@@ -2,6 +2,8 @@ package journal
 
 import (
 	"os"
+
+	"github.com/mailchute/mailchute/internal/failpoint"
 )
 
 // OS is the file system of the machine.
@@ -64,8 +66,21 @@ func (OS) SyncDir(dir string) error {
 
 type osFile struct{ *os.File }
 
+// WriteAt implements [File].
+func (f osFile) WriteAt(p []byte, off int64) (int, error) {
+	if err := failpoint.Fail(failpoint.WriteFile); err != nil {
+		return 0, err
+	}
+	return f.File.WriteAt(p, off)
+}
+
 // Datasync implements [File].
-func (f osFile) Datasync() error { return datasync(f.File) }
+func (f osFile) Datasync() error {
+	if err := failpoint.Fail(failpoint.SyncFile); err != nil {
+		return err
+	}
+	return datasync(f.File)
+}
 
 // Size implements [File].
 func (f osFile) Size() (int64, error) {

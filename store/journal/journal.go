@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+
+	"github.com/mailchute/mailchute/internal/failpoint"
 )
 
 const (
@@ -39,7 +41,7 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	if o.SegmentSize == 0 {
-		o.SegmentSize = defaultSegmentSize
+		o.SegmentSize = failpoint.Tune(failpoint.SegmentBytes, defaultSegmentSize)
 	}
 	o.SegmentSize = max(o.SegmentSize, minSegmentSize)
 	if o.Spares == 0 {

@@ -1,6 +1,10 @@
 package journal
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/mailchute/mailchute/internal/failpoint"
+)
 
 // Release tells the journal that nothing in a segment is needed any more. The
 // file is recycled or removed once its readers are closed, and once an older segment
@@ -89,6 +93,7 @@ func (j *Journal) disposeFile(s *segment) error {
 	if err := j.fs.Rename(s.path, spare); err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.JournalRecycled)
 	if err := j.fs.SyncDir(j.dir); err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mailchute/mailchute/internal/failpoint"
 )
 
 // zeroPiece is how much of a new spare is written at once, and
@@ -116,6 +118,7 @@ func (j *Journal) makeSpare(ctx context.Context) error {
 		err = cerr
 	}
 	if err == nil {
+		failpoint.Hit(failpoint.JournalSpareFilled)
 		err = j.fs.Rename(temp, path)
 	}
 	if err != nil {
@@ -200,9 +203,11 @@ func (j *Journal) christen(s *segment, f File, temp string) error {
 	if _, err := f.WriteAt(s.header.encode(), headerOffset); err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.JournalHeaderWritten)
 	if err := f.Datasync(); err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.JournalHeaderSynced)
 	size, err := f.Size()
 	if err != nil {
 		return err
@@ -211,5 +216,8 @@ func (j *Journal) christen(s *segment, f File, temp string) error {
 	if err := j.fs.Rename(temp, s.path); err != nil {
 		return err
 	}
-	return j.fs.SyncDir(j.dir)
+	failpoint.Hit(failpoint.JournalNamed)
+	err = j.fs.SyncDir(j.dir)
+	failpoint.Hit(failpoint.JournalOpened)
+	return err
 }

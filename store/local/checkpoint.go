@@ -12,6 +12,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/store"
 	"github.com/mailchute/mailchute/store/journal"
 )
@@ -63,6 +64,7 @@ func (s *Store) writeBatch(b batch) error {
 		return nil
 	}
 	err := s.db.write(b.write)
+	failpoint.Hit(failpoint.ViewCommitted)
 	s.over.settle(b, err)
 	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
@@ -172,6 +174,7 @@ func (b *batch) write(tx *bbolt.Tx) error {
 			return err
 		}
 	}
+	failpoint.Hit(failpoint.ViewFilled)
 	return tx.Bucket(bucketMeta).Put(keyPosition, positionValue(b.position))
 }
 

@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -47,6 +48,7 @@ func openDB(path string, opts Options) (*viewDB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
+	watchWrites(v.bolt)
 	return v, nil
 }
 
@@ -202,6 +204,7 @@ func createDB(path string, opts Options, fill func(*bbolt.Tx) error) error {
 	if err = errors.Join(err, v.close()); err != nil {
 		return fmt.Errorf("creating %s: %w", dbName, err)
 	}
+	failpoint.Hit(failpoint.StartCreated)
 	return replaceFile(temp, path)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -86,6 +87,7 @@ func (d *directory) change(ctx context.Context, rev uint64, changes []store.Chan
 	if err := d.db.write(func(tx *bbolt.Tx) error { return writeChanges(tx, old, next, changes) }); err != nil {
 		return nil, err
 	}
+	failpoint.Hit(failpoint.DirectoryCommitted)
 	d.publish(next)
 	return next, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/store"
 	"github.com/mailchute/mailchute/store/journal"
 )
@@ -153,6 +154,7 @@ func (s *Store) forget(ctx context.Context, ids []store.ID) (int, error) {
 	if err := s.commit(ctx, nil, intents...); err != nil {
 		return 0, err
 	}
+	failpoint.Hit(failpoint.RetentionForgotten)
 	return len(intents), nil
 }
 
@@ -174,6 +176,7 @@ func (s *Store) reclaim(ctx context.Context) error {
 			return nil
 		}
 		if s.over.needed(n) == 0 {
+			failpoint.Hit(failpoint.RetentionReleasing)
 			if err := s.jour.Release(n); err != nil {
 				return err
 			}
@@ -276,6 +279,7 @@ func (s *Store) move(ctx context.Context, id store.ID, n uint64) error {
 		s.jour.Discard(stagedRefs(staged)...)
 		return err
 	}
+	failpoint.Hit(failpoint.RetentionMoved)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/store"
 	"github.com/mailchute/mailchute/store/journal"
 )
@@ -43,6 +44,7 @@ func (s *Store) claim(ctx context.Context, id store.DeliveryID, attempt int, now
 	if err := s.commit(ctx, nil, intent{id.Message, rec, old}); err != nil {
 		return store.Claimed{}, err
 	}
+	failpoint.Hit(failpoint.StoreClaimed)
 	out := store.Claimed{Message: old.message(), Delivery: old.delivery(id.Part)}
 	for i := range id.Part {
 		out.First += len(old.parts[i].Recipients)
@@ -108,7 +110,9 @@ func (s *Store) resolve(ctx context.Context, r store.Resolution) error {
 		return err
 	}
 	rec := journal.Record{Type: typeResolve, Payload: [][]byte{encodeResolved(&d, 0, r.Events)}}
-	return s.commitWith(ctx, intent{r.Delivery.ID.Message, rec, old}, r.Notices)
+	err = s.commitWith(ctx, intent{r.Delivery.ID.Message, rec, old}, r.Notices)
+	failpoint.Hit(failpoint.StoreResolved)
+	return err
 }
 
 // commitWith commits a record about a message together with messages of our

@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/mailchute/mailchute/internal/failpoint"
 )
 
 // migrations bring the bbolt file from version i to i+1. The list is only ever
@@ -69,7 +71,9 @@ func migrate(tx *bbolt.Tx) error {
 			return fmt.Errorf("migrating schema %d to %d: %w", i, i+1, err)
 		}
 	}
-	return tx.Bucket(bucketMeta).Put(keySchema, numberKey(uint64(len(migrations))))
+	err = tx.Bucket(bucketMeta).Put(keySchema, numberKey(uint64(len(migrations))))
+	failpoint.Hit(failpoint.MigrationFilled)
+	return err
 }
 
 // upgrade migrates a file after copying it to a name that carries its version.
@@ -84,7 +88,10 @@ func upgrade(v *viewDB, path string) error {
 	if err := backup(path, fmt.Sprintf("%s.v%d", path, have)); err != nil {
 		return fmt.Errorf("copying %s before its migration: %w", dbName, err)
 	}
-	return v.write(migrate)
+	failpoint.Hit(failpoint.MigrationCopied)
+	err := v.write(migrate)
+	failpoint.Hit(failpoint.MigrationCommitted)
+	return err
 }
 
 // backup copies a file that nobody writes; an older copy is replaced.

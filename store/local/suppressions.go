@@ -13,6 +13,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -152,6 +153,7 @@ func (w *suppressions) write(call *listWrite) error {
 	w.waiting = nil
 	w.mu.Unlock()
 	err := w.db.write(func(tx *bbolt.Tx) error { return runWrites(tx.Bucket(bucketSuppression), calls) })
+	failpoint.Hit(failpoint.SuppressionListed)
 	for _, c := range calls {
 		if c.done = true; c.err == nil {
 			c.err = err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/store"
 	"github.com/mailchute/mailchute/store/journal"
 )
@@ -36,6 +37,7 @@ func (s *Store) commit(ctx context.Context, deps []journal.Ref, intents ...inten
 		s.over.finish(w)
 		return journalError(err)
 	}
+	failpoint.Hit(failpoint.StoreAhead)
 	updates, err := applied(intents, refs)
 	if err != nil { // durable, and nobody can read it: a fault of the program
 		s.over.finish(w)

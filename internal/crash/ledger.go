@@ -1,0 +1,163 @@
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+)
+
+// ledger stands outside of the relay and remembers what it promised and what it
+// did. It is the judge.
+type ledger struct {
+	seed uint64
+
+	mu      sync.Mutex
+	next    [2]int // letters handed out: over SMTP, over HTTP
+	life    int
+	acks    map[int]ack        // by number of the letter
+	arrival map[string][]visit // by recipient
+	forged  []string           // bodies that arrived other than they were sent
+}
+
+// ack is a promise: 250 after DATA, or 200 of the API.
+type ack struct {
+	life int
+	http bool
+	id   string
+}
+
+// visit is one arrival at the sink.
+type visit struct {
+	life int
+	id   string
+}
+
+func newLedger(seed uint64) *ledger {
+	return &ledger{seed: seed, acks: map[int]ack{}, arrival: map[string][]visit{}}
+}
+
+// httpShare: the number of a letter that goes over HTTP is a multiple of it.
+const httpShare = 4
+
+// take returns the next letter.
+func (l *ledger) take(http bool) letter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if http {
+		l.next[1]++
+		return letterOf(l.seed, l.next[1]*httpShare)
+	}
+	n := l.next[0]
+	l.next[0]++
+	return letterOf(l.seed, n/(httpShare-1)*httpShare+n%(httpShare-1)+1)
+}
+
+func (l *ledger) begin(life int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.life = life
+}
+
+// promised notes an acknowledgement.
+func (l *ledger) promised(n int, id string, http bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.acks[n] = ack{l.life, http, id}
+}
+
+// arrived notes a delivery. Bodies of letters that came in by SMTP must be what was
+// sent, octet for octet; the API writes MIME around its own.
+func (l *ledger) arrived(from, to, id string, sum [sha256.Size]byte) {
+	var n int
+	ours := false
+	if _, err := fmt.Sscanf(to, "m%d@", &n); err == nil {
+		ours = true
+	} else if _, err := fmt.Sscanf(to, "later%d@", &n); err == nil {
+		ours = true
+	}
+	want := letterOf(l.seed, n).sum()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.arrival[to] = append(l.arrival[to], visit{l.life, id})
+	if ours && from != "" && sum != want && n%httpShare != 0 {
+		l.forged = append(l.forged, fmt.Sprintf("letter %d, message %s", n, id))
+	}
+}
+
+// count is how many promises were made.
+func (l *ledger) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.acks)
+}
+
+// behind tells whether so much is under way that the load should wait.
+func (l *ledger) behind() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.acks) > len(l.arrival)+maxBehind
+}
+
+// maxBehind is large against what is in flight, and small enough to be
+// delivered in a moment at the end.
+const maxBehind = 2000
+
+// judge fills in what became of the promises, in the kills and in sum.
+func (l *ledger) judge(kills []kill) (v verdict) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := map[string]bool{}
+	for _, n := range slices.Sorted(maps.Keys(l.acks)) {
+		a, to := l.acks[n], letterOf(l.seed, n).arrivesAt()
+		known[to] = true
+		v.Acknowledged++
+		if len(l.arrival[to]) > 0 {
+			continue
+		}
+		v.Lost++
+		v.Missing = append(v.Missing, fmt.Sprintf("letter %d, message %s, acknowledged in life %d", n, a.id, a.life))
+		if k := slices.IndexFunc(kills, func(k kill) bool { return k.Life == a.life && k.open != nil }); k >= 0 {
+			kills[k].Lost++
+		}
+	}
+	for to, visits := range l.arrival {
+		v.Arrived += len(visits)
+		if !known[to] {
+			v.Unacknowledged++
+		}
+		l.repeats(&v, kills, to, visits)
+	}
+	v.Forged = l.forged
+	return v
+}
+
+// repeats attributes each arrival after the first to the kill that it followed:
+// the message must have been in flight there, claimed and without a result.
+func (l *ledger) repeats(v *verdict, kills []kill, to string, visits []visit) {
+	for i := 1; i < len(visits); i++ {
+		v.Duplicates++
+		k := slices.IndexFunc(kills, func(k kill) bool {
+			return k.Life >= visits[i-1].life && k.Life < visits[i].life && k.open[visits[i].id]
+		})
+		if k < 0 {
+			v.Unexplained = append(v.Unexplained, fmt.Sprintf("%s got message %s in lives %d and %d", to, visits[i].id, visits[i-1].life, visits[i].life))
+			continue
+		}
+		kills[k].Duplicates++
+	}
+}
+
+// passed counts the messages that were in flight at a kill and are at the sink:
+// their final dot was sent, and no result was recorded.
+func (l *ledger) passed(open map[string]bool) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, visits := range l.arrival {
+		if last := visits[len(visits)-1]; last.life == l.life && open[last.id] {
+			n++
+		}
+	}
+	return n
+}
