@@ -21,8 +21,15 @@ import (
 )
 
 // lineBuffer is the read buffer of a connection: a whole small message with its
-// commands in one system call, and 80 MB for 10,000 idle connections.
-const lineBuffer = 8 << 10
+// commands in one system call. A connection that waits for a command has none:
+// it waits with idleBuffer, which holds the commands of most messages.
+const (
+	lineBuffer = 8 << 10
+	idleBuffer = 128
+)
+
+// lineBuffers are those of connections that wait.
+var lineBuffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, lineBuffer) }}
 
 // stopLevel is how far the stop of the server has gone.
 type stopLevel int
@@ -55,12 +62,14 @@ type wire struct {
 	log    connLog
 	client netip.Addr
 
-	raw  net.Conn // below TLS; all deadlines are set here
-	conn net.Conn // raw, or TLS above it
-	tls  *tls.ConnectionState
-	br   *bufio.Reader
-	out  []byte // replies not yet sent
-	deaf error  // a reply could not be sent; part of it may have been
+	raw   net.Conn // below TLS; all deadlines are set here
+	conn  net.Conn // raw, or TLS above it
+	tls   *tls.ConnectionState
+	br    *bufio.Reader
+	first [idleBuffer]byte
+	held  []byte // of first: what br has not taken
+	out   []byte // replies not yet sent
+	deaf  error  // a reply could not be sent; part of it may have been
 
 	ctx    context.Context // of the submissions of this connection
 	cancel context.CancelFunc
@@ -106,7 +115,7 @@ func newWire(s *Server, c net.Conn) *wire {
 	w := &wire{srv: s, opts: &s.opts, raw: c, conn: c, client: addrOf(c), leave: s.gate.leave}
 	w.ctx, w.cancel = context.WithCancel(s.running)
 	w.log = connLog{l: s.log.l, conn: uuid.NewString()[:8], client: w.client}
-	w.br = bufio.NewReaderSize(source{w}, lineBuffer)
+	w.takeBuffer()
 	s.track(w)
 	return w
 }
@@ -200,8 +209,33 @@ func (w *wire) startTLS() bool {
 	}
 	state := c.ConnectionState()
 	w.conn, w.tls = c, &state
+	w.held = nil
 	w.br.Reset(source{w})
 	return true
+}
+
+// takeBuffer ends a wait without a buffer.
+func (w *wire) takeBuffer() {
+	w.br = lineBuffers.Get().(*bufio.Reader)
+	w.br.Reset(source{w})
+}
+
+// waitForLine waits until something of the next command is there. What was
+// returned of earlier ones is not valid any more.
+func (w *wire) waitForLine() error {
+	if w.br.Buffered() > 0 {
+		return nil
+	}
+	w.br.Reset(nil) // the pool keeps no connection alive
+	lineBuffers.Put(w.br)
+	w.br = nil
+	n, err := source{w}.Read(w.first[:])
+	w.held = w.first[:n]
+	w.takeBuffer()
+	if n > 0 {
+		return nil
+	}
+	return err
 }
 
 // await says what the following reads wait for.
@@ -249,6 +283,11 @@ type source struct{ w *wire }
 // Read implements io.Reader.
 func (s source) Read(p []byte) (int, error) {
 	w := s.w
+	if len(w.held) > 0 {
+		n := copy(p, w.held)
+		w.held = w.held[n:]
+		return n, nil
+	}
 	if err := w.flush(); err != nil {
 		return 0, err
 	}

@@ -54,6 +54,9 @@ func (w *wire) readLine(wait waiting, limit int) (line []byte, fits bool, err er
 	}
 	w.await(wait)
 	w.lineEnds = time.Now().Add(w.opts.Idle)
+	if err := w.waitForLine(); err != nil {
+		return nil, false, err
+	}
 	if !w.heard && !w.hear() {
 		return nil, false, errClosing
 	}
