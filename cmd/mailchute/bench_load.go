@@ -389,7 +389,7 @@ func (b *bench) park(ctx context.Context) (parked, error) {
 	if b.Idle == 0 {
 		return p, nil
 	}
-	before, err := b.relay.part.usage()
+	before, err := b.relay.part.settled()
 	if err != nil {
 		return p, err
 	}
@@ -406,7 +406,7 @@ func (b *bench) park(ctx context.Context) (parked, error) {
 	if err := g.Wait(); err != nil {
 		return p, fmt.Errorf("idle connections: %w", err)
 	}
-	after, err := b.relay.part.usage()
+	after, err := b.relay.part.settled()
 	b.idleCost = (after.RSS - before.RSS) / int64(b.Idle)
 	return p, err
 }

@@ -12,7 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -111,9 +113,21 @@ func (p *benchPart) ask(question, answer any) error {
 }
 
 func (p *benchPart) usage() (u benchUsage, err error) {
-	err = p.ask("usage", &u)
+	err = p.ask(askUsage, &u)
 	return u, err
 }
+
+// settled is usage after a collection, as the runtime makes one every two
+// minutes anyway: what the process needs, not what it left lying about.
+func (p *benchPart) settled() (u benchUsage, err error) {
+	err = p.ask(askSettled, &u)
+	return u, err
+}
+
+const (
+	askUsage   = "usage"
+	askSettled = "settled"
+)
 
 func (p *benchPart) stop() error {
 	_ = p.in.Close() // it may have ended already, which Wait tells
@@ -176,6 +190,9 @@ func (a *app) answerPart(lines *bufio.Scanner, work benchWork) error {
 		return err
 	}
 	for lines.Scan() {
+		if lines.Text() == strconv.Quote(askSettled) {
+			debug.FreeOSMemory()
+		}
 		if err := out.Encode(measureSelf(work.taken())); err != nil {
 			return err
 		}
