@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -71,6 +72,9 @@ type Desk struct {
 	store   Store
 	opts    Options
 	mailbox *rate.Limiter
+	// turns keep what comes back for one message in turn, so that the limits hold; each is held across the look at the
+	// message and the record of what came.
+	turns [64]sync.Mutex
 }
 
 // NewDesk returns a Desk.
@@ -116,11 +120,21 @@ func (d *Desk) CheckRecipient(_ auth.Principal, to message.Address) error {
 		return fmt.Errorf("looking up message %s: %w", t.id, err)
 	}
 	delivery, index, ok := numbered(r, t.number)
-	switch {
-	case err != nil || !ok:
+	if err != nil || !ok {
 		return noMailbox(errors.New("message is not known any more"))
-	case comeBack(r, delivery.Recipients[index].Address) >= maxReturns:
+	}
+	return d.takes(r, delivery, index)
+}
+
+// takes tells whether something may come back for a recipient: not too much in all, and not before the result of the
+// attempt is known that it may be about. Until then the recipient counts as queued, and a failure would change nothing.
+func (d *Desk) takes(r store.Record, delivery store.Delivery, index int) error {
+	rcpt := delivery.Recipients[index]
+	switch {
+	case comeBack(r, rcpt.Address) >= maxReturns:
 		return noMailbox(errors.New("too much has come back for this recipient"))
+	case rcpt.State == store.Queued && delivery.Lease.After(d.opts.Now()):
+		return &intake.Refusal{Kind: intake.KindBusy, Reason: "the message is still being handed over, try again later"}
 	}
 	return nil
 }

@@ -21,6 +21,9 @@ const maxTries = 5
 
 // record adds what came back to the timeline of its message, with what follows from it, in one transaction.
 func (d *Desk) record(ctx context.Context, t target, in arrival) (store.ID, error) {
+	turn := &d.turns[t.id[15]%byte(len(d.turns))]
+	turn.Lock()
+	defer turn.Unlock()
 	var kept store.ID
 	var err error
 	for range maxTries {
@@ -43,6 +46,9 @@ func (d *Desk) recordOnce(ctx context.Context, t target, in arrival) (store.ID, 
 	delivery, index, ok := numbered(r, t.number)
 	if !ok {
 		return store.ID{}, fmt.Errorf("recipient %d of message %s: %w", t.number, t.id, store.ErrNotFound)
+	}
+	if err := d.takes(r, delivery, index); err != nil {
+		return store.ID{}, err // it has come about since RCPT
 	}
 	rcpt := delivery.Recipients[index]
 	evidence := in.report.Evidence(rcpt.Address)

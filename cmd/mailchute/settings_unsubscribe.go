@@ -60,6 +60,3 @@ func loopbackHost(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
-
-// addresses lists what is listened on beside the listeners of the API.
-func (c UnsubscribeConfig) addresses() []string { return APIConfig{Listeners: c.Listeners}.addresses() }
