@@ -29,6 +29,7 @@ type Envelope struct {
 	EightBit   bool
 	Ret        string // RFC 3461 RET
 	EnvID      string // RFC 3461 ENVID, decoded
+	RequireTLS bool   // RFC 8689 REQUIRETLS
 	// Controls are instructions that came beside the header; where they and the
 	// X-PM-* fields differ they count, except that two streams are refused.
 	Controls message.Controls

@@ -175,6 +175,7 @@ func (s *submission) record() store.Message {
 	return store.Message{
 		ID: s.id, Server: s.server.ID, Stream: s.stream.ID, Accepted: s.now,
 		From: e.From, UTF8: e.UTF8, EightBit: s.content.EightBit(), Ret: e.Ret, EnvID: e.EnvID,
+		RequireTLS: e.RequireTLS, TLSOptional: !e.RequireTLS && s.header.TLSOptional(),
 		Header: display(s.header), DKIMBody: s.bodyHash(), Tag: s.controls.Tag, Metadata: metadata(s.controls),
 		TrackOpens: s.controls.TrackOpens, TrackLinks: s.controls.TrackLinks,
 		Unsubscribe: s.unsubscribe(),

@@ -150,3 +150,10 @@ func receivedBy(value, host string) bool {
 	}
 	return false
 }
+
+// TLSOptional tells whether the message gives delivery priority over what is published about the TLS of its recipients'
+// hosts: "TLS-Required: No" (RFC 8689 5). Any other value, and a field that is there twice, asks for nothing.
+func (h *Header) TLSOptional() bool {
+	values := h.All("TLS-Required")
+	return len(values) == 1 && strings.EqualFold(strings.TrimSpace(values[0]), "No")
+}

@@ -162,7 +162,8 @@ func (n Notices) write(ctx context.Context, about store.Message, stream store.St
 		QueueID:      about.ID.String(),
 		Arrival:      about.Accepted,
 		Recipients:   recipients,
-		Full:         about.Ret == "FULL" && recipients[0].Action == message.ActionFailed, // RFC 3461 4.3: only a failure returns content
+		// Only a failure returns content (RFC 3461 4.3), and none that demands TLS (RFC 8689 5).
+		Full: about.Ret == "FULL" && recipients[0].Action == message.ActionFailed && !about.RequireTLS,
 	}
 	body, err := n.render(ctx, about.ID, report)
 	if err != nil {
@@ -196,6 +197,7 @@ func (n Notices) message(id store.ID, about store.Message, report message.DSN, b
 		UTF8: report.UTF8(), EightBit: !ascii(string(body)),
 		Size: int64(len(body)), BodyHash: sha256.Sum256(body),
 		Header: display(body), Protocol: "local", Bounce: true, About: about.ID,
+		RequireTLS: about.RequireTLS,
 	}
 }
 

@@ -39,7 +39,7 @@ func (t target) verified() bool {
 // extensions is what EHLO offered and we use.
 type extensions struct {
 	pipelining, eightBit, utf8, dsn, starttls bool
-	chunking                                  bool
+	chunking, requireTLS                      bool
 	size                                      bool
 	maxSize                                   int64 // 0: no limit named
 	maxMails, maxRcpts                        int   // transactions in a session, recipients in one (RFC 9422); 0: no limit named
@@ -68,6 +68,8 @@ func (e *extensions) keyword(name string, args []string) {
 	switch {
 	case name == "PIPELINING":
 		e.pipelining = true
+	case name == "REQUIRETLS":
+		e.requireTLS = true
 	case name == "CHUNKING":
 		e.chunking = true
 	case name == "8BITMIME":
@@ -221,7 +223,7 @@ func (n *network) secure(ctx context.Context, c *conn, useTLS bool) *fault {
 	case !c.ext.starttls && mode == store.TLSOpportunistic:
 		return nil
 	case !c.ext.starttls:
-		f := broken(phaseTLS, detailTLS, fmt.Errorf("%s does not offer STARTTLS, which %s demands", c.target.host, c.pact.demander()), n.opts.Now())
+		f := broken(phaseTLS, detailTLS, fmt.Errorf("%s %w, which %s demands", c.target.host, errNoSTARTTLS, c.pact.demander()), n.opts.Now())
 		f.tls = tlsrpt.STARTTLSNotSupported
 		return f
 	}

@@ -35,6 +35,7 @@ type walk struct {
 	n      *network
 	domain string
 	mode   store.TLSMode // what the route demands
+	wish   wish
 	answer dane.MXAnswer
 	yield  func(hop, *fault) bool
 
@@ -46,9 +47,9 @@ type walk struct {
 
 // mxTargets yields the addresses to try for a domain, best first, or the faults that stand in for them. Lookups happen when
 // their result is needed.
-func (n *network) mxTargets(ctx context.Context, domain string, mode store.TLSMode) iter.Seq2[hop, *fault] {
+func (n *network) mxTargets(ctx context.Context, domain string, mode store.TLSMode, wish wish) iter.Seq2[hop, *fault] {
 	return func(yield func(hop, *fault) bool) {
-		w := &walk{n: n, domain: domain, mode: mode, yield: yield}
+		w := &walk{n: n, domain: domain, mode: mode, wish: wish, yield: yield}
 		if strings.HasPrefix(domain, "[") {
 			w.literal()
 			return
@@ -151,7 +152,7 @@ func (w *walk) host(ctx context.Context, name string, implicit bool) bool {
 	if f != nil {
 		return w.yield(hop{}, f)
 	}
-	g, mode, f := w.guarded(ctx, h)
+	g, mode, f := w.guarded(ctx, h, implicit)
 	if f != nil {
 		return w.yield(hop{}, f)
 	}
@@ -193,8 +194,13 @@ func (w *walk) literal() {
 		w.yield(hop{}, own(phaseDNS, 550, detailNoHost, w.n.opts.Now(), "address literal %s is unknown", w.domain))
 		return
 	}
-	t, f := w.n.addressTarget(addr.String(), addr, w.mode)
-	w.yield(hop{target: t}, f)
+	g, mode, f := w.bound(dane.Host{Name: addr.String()})
+	if f != nil {
+		w.yield(hop{}, f)
+		return
+	}
+	t, f := w.n.addressTarget(addr.String(), addr, mode)
+	w.yield(hop{t, g}, f)
 }
 
 // addressTarget refuses addresses that must not be reachable through a name somebody else controls.

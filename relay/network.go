@@ -167,7 +167,7 @@ func (n *network) forwardPath(r store.Route, s string) (message.Address, string,
 func (n *network) deliver(ctx context.Context, e *errand) {
 	var last *fault
 	addresses, sessions := 0, 0
-	for h, f := range n.routeTargets(ctx, e.route, e.domain) {
+	for h, f := range n.routeTargets(ctx, e.route, e.domain, wishOf(e.env.message)) {
 		if ctx.Err() != nil {
 			last = broken(phaseConnect, detailNoAnswer, context.Cause(ctx), n.opts.Now())
 			break

@@ -50,7 +50,14 @@ func (e envelope) mailCommand(ext extensions, host string, now time.Time) (strin
 		b.WriteString(" SMTPUTF8")
 	}
 	if ext.dsn && (m.Ret == "FULL" || m.Ret == "HDRS") {
-		b.WriteString(" RET=" + m.Ret)
+		ret := m.Ret
+		if m.RequireTLS {
+			ret = "HDRS" // RFC 8689 5
+		}
+		b.WriteString(" RET=" + ret)
+	}
+	if ext.requireTLS && m.RequireTLS {
+		b.WriteString(" REQUIRETLS")
 	}
 	if ext.dsn && m.EnvID != "" && len(m.EnvID) <= 100 && ascii(m.EnvID) {
 		b.WriteString(" ENVID=" + xtext(m.EnvID))

@@ -134,6 +134,9 @@ func (b *routeBook) used(r store.Route, ok, idle bool, now time.Time) {
 // elsewhere tells whether another route may be tried for a recipient at once: nothing was handed over, and what failed was
 // the route and not the message.
 func (r Result) elsewhere() bool {
+	if r.Reply.Host == "" && (r.Reply.Enhanced == [3]int{5, 7, 10} || r.Reply.Enhanced == [3]int{5, 7, 30}) {
+		return true // another route may meet what the message demands
+	}
 	if r.Verdict() != Temporary {
 		return false
 	}

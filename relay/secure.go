@@ -69,13 +69,35 @@ func (g pact) demander() string {
 	return g.because
 }
 
-// guarded finds out what a host owes us: DANE, or else MTA-STS (RFC 8461 2), and never less than the route demands. A
-// fault means that the host may not be used.
-func (w *walk) guarded(ctx context.Context, h dane.Host) (pact, store.TLSMode, *fault) {
-	g := pact{domain: w.domain, policy: tlsrpt.Policy{Type: tlsrpt.NoPolicy, Domain: w.domain}}
-	if w.mode == store.TLSNone {
+// guarded finds out what a host owes us: DANE, or else MTA-STS (RFC 8461 2), and never less than the route and the message
+// demand. A fault means that the host may not be used.
+func (w *walk) guarded(ctx context.Context, h dane.Host, implicit bool) (pact, store.TLSMode, *fault) {
+	if w.mode == store.TLSNone || w.wish == wishLift {
+		return w.bound(h)
+	}
+	g, mode, f := w.published(ctx, h)
+	if f != nil {
+		return g, mode, w.n.unmetPolicy(w.wish, f)
+	}
+	return w.insisted(g, mode, h, implicit)
+}
+
+// bound is guarded where nothing that is published counts.
+func (w *walk) bound(h dane.Host) (pact, store.TLSMode, *fault) {
+	switch {
+	case w.wish == wishLift && w.mode != store.TLSNone:
+		return pact{}, store.TLSOpportunistic, nil
+	case w.mode == store.TLSNone && (w.wish == wishRequire || w.wish == wishNotice):
+		return pact{}, "", w.n.unwilling(detailEncryption, "the message demands REQUIRETLS, and its route has no TLS")
+	case w.mode == store.TLSNone:
 		return pact{}, w.mode, nil
 	}
+	return w.insisted(pact{}, w.mode, h, true)
+}
+
+// published finds out what the domain says of its hosts.
+func (w *walk) published(ctx context.Context, h dane.Host) (pact, store.TLSMode, *fault) {
+	g := pact{domain: w.domain, policy: tlsrpt.Policy{Type: tlsrpt.NoPolicy, Domain: w.domain}}
 	if w.answer.Authentic {
 		set, err := w.tlsa(ctx, h)
 		if err != nil {
@@ -124,12 +146,14 @@ func (w *walk) bySTS(ctx context.Context, g pact, h dane.Host) (pact, store.TLSM
 	}
 	if !allowed {
 		w.n.record(g, g.flaw, tlsrpt.Detail{ReceivingMX: h.Name, Info: g.info})
-		err := fmt.Errorf("mail host %s is not in the MTA-STS policy of %s", h.Name, w.domain)
+		err := fmt.Errorf("%w: %s, of the domain %s", errNotInPolicy, h.Name, w.domain)
 		return g, "", broken(phaseTLS, detailTLS, err, w.n.opts.Now())
 	}
 	g.because, g.earned, g.flaw = "the MTA-STS policy of "+w.domain, store.SecuritySTS, ""
 	return g, atLeast(w.mode, store.TLSVerified), nil
 }
+
+var errNotInPolicy = errors.New("mail host is not in the MTA-STS policy")
 
 // policy asks for the MTA-STS policy once a walk. Without one the domain counts as having none, whatever the reason (RFC
 // 8461 3.3); the reason goes into the report.

@@ -18,10 +18,14 @@ func (n *network) visit(ctx context.Context, h hop, e *errand) (met bool, f *fau
 	for barren := 0; ; {
 		if c == nil {
 			if c, f = n.reach(ctx, h, met); f != nil {
-				return met, f
+				return met, n.unmet(e, f)
 			}
 		} else {
 			transcriptOf(ctx).note("on a kept connection to %s (%s)", h.host, h.address)
+		}
+		if f = n.promises(c, e); f != nil {
+			n.pool.put(c)
+			return met, f
 		}
 		met = true
 		taken := c.taken

@@ -49,6 +49,7 @@ func (d *Desk) toOperator(ctx context.Context, in arrival) (store.ID, error) {
 	m := store.Message{
 		ID: id, Server: stream.Server, Stream: stream.ID, Accepted: in.at, UTF8: in.envelope.UTF8, EightBit: content.EightBit(),
 		Header: display(in), Client: in.envelope.Client, Protocol: in.envelope.Protocol,
+		RequireTLS: in.envelope.RequireTLS,
 	}
 	delivery := store.Delivery{
 		Server: stream.Server, Stream: stream.ID, Destination: destination, Due: in.at, Expires: in.at.Add(d.opts.NoticeLifetime),

@@ -32,6 +32,7 @@ type mailArgs struct {
 	eightBit bool
 	ret      string
 	envID    string
+	tls      bool // REQUIRETLS
 }
 
 // rcptArgs are the checked arguments of one RCPT.
@@ -57,7 +58,7 @@ func (w *wire) mail() reply {
 		return w.refusedAddress("MAIL", m.from, err)
 	}
 	w.tx = transaction{open: true, envelope: intake.Envelope{
-		From: m.from.String(), UTF8: m.utf8, EightBit: m.eightBit, Ret: m.ret, EnvID: m.envID,
+		From: m.from.String(), UTF8: m.utf8, EightBit: m.eightBit, Ret: m.ret, EnvID: m.envID, RequireTLS: m.tls,
 	}}
 	return ""
 }
@@ -158,6 +159,12 @@ func (w *wire) mailParam(m *mailArgs, p param) reply {
 		id, ok := decodeXtext(p.value)
 		m.envID = id
 		return validIf(ok && id != "" && len(p.value) <= 100)
+	case "REQUIRETLS": // RFC 8689 4.1: only what came over TLS can demand it
+		m.tls = true
+		if w.tls == nil {
+			return replyNeedsTLS
+		}
+		return validIf(!p.has)
 	case "AUTH": // RFC 4954 5: we do not trust it, and need no more than its syntax
 		who, ok := decodeXtext(p.value)
 		return validIf(ok && who != "")

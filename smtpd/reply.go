@@ -82,6 +82,7 @@ const (
 	replyRecipientSyntax reply = "501 5.1.3 recipient address has invalid syntax"
 	replyRecipientDomain reply = "554 5.1.2 recipient domain is not fully qualified"
 	replyNeedsUTF8       reply = "553 5.6.7 address needs SMTPUTF8"
+	replyNeedsTLS        reply = "523 5.7.10 REQUIRETLS needs an encrypted connection, use STARTTLS first"
 	replyPrivateLiteral  reply = "550 5.7.1 mail to this address literal is not allowed"
 	replyTooManyRcpts    reply = "452 4.5.3 too many recipients"
 	replyUnknownParam    reply = "555 5.5.4 parameter not recognised"

@@ -88,7 +88,7 @@ func TestEHLO(t *testing.T) {
 	}{
 		{"loopback", quick(), false, base + "250-DSN\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN\r\n"},
 		{"no cleartext auth", noAuth, false, base + "250-DSN\r\n250 STARTTLS\r\n"},
-		{"no cleartext auth, TLS", noAuth, true, base + "250-DSN\r\n250 AUTH PLAIN LOGIN\r\n"},
+		{"no cleartext auth, TLS", noAuth, true, base + "250-DSN\r\n250-REQUIRETLS\r\n250 AUTH PLAIN LOGIN\r\n"},
 		{"no certificate", noTLS, false, base + "250-DSN\r\n250 AUTH PLAIN LOGIN\r\n"},
 	}
 	for _, test := range tests {

@@ -190,6 +190,14 @@ func addressRows() []row {
 			mail("<a@example.org> AUTH=<>", "250 2.1.0") + rcpt("<b@example.net> NOTIFY=NEVER,FAILURE", "501 5.5.4") + rcpt("<b@example.net> FOO", "555 5.5.4") +
 			rcpt("<b@example.net> ORCPT=b@example.net", "501 5.5.4") + rcpt("<b@example.net> ORCPT=rfc822;a+0Ab", "501 5.5.4") +
 			rcpt(`<b@example.net> ORCPT=utf-8;b\x{E4}@example.net`, "250 2.1.5")},
+		{id: "S23", what: "REQUIRETLS without TLS", script: "LOGIN\n" + mail("<a@example.org> REQUIRETLS", "523 5.7.10") + alive},
+		{id: "S23", what: "REQUIRETLS", tls: true, run: func(t *testing.T, r *rig) {
+			r.dialTLS().play("S: 220 …\nLOGIN\n" + mail("<a@example.org> REQUIRETLS=yes", "501 5.5.4") + mail("<a@example.org> requiretls", "250 2.1.0") +
+				rcpt("<b@example.net>", "250 2.1.5") + data + okMail)
+			if !r.in.queued()[0].envelope.RequireTLS {
+				t.Error("the envelope does not say so")
+			}
+		}, queued: 1},
 		{id: "S24", what: "SIZE", opts: func(o *Options) { o.MaxMessageBytes = 1000 }, script: "LOGIN\n" + mail("<a@example.org> SIZE=1x", "501 5.5.4") +
 			mail("<a@example.org> SIZE", "501 5.5.4") + mail("<a@example.org> SIZE=1001", "552 5.3.4") + mail("<a@example.org> SIZE=99999999999", "552 5.3.4") +
 			mail("<a@example.org> SIZE=99999999999999999999", "552 5.3.4") + mail("<a@example.org> SIZE=999999999999999999999", "501 5.5.4") +

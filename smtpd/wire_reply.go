@@ -109,7 +109,9 @@ func (w *wire) greeting() string {
 	if !w.srv.receiving { // what comes back is never answered with a notice
 		extensions = append(extensions, "DSN")
 	}
-	if w.tls == nil && w.srv.tls != nil {
+	if w.tls != nil {
+		extensions = append(extensions, "REQUIRETLS")
+	} else if w.srv.tls != nil {
 		extensions = append(extensions, "STARTTLS")
 	}
 	if w.mayAuth() {

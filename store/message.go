@@ -17,6 +17,11 @@ type Message struct {
 	EightBit bool      `json:"eight_bit,omitempty"`
 	Ret      string    `json:"ret,omitempty"`    // RFC 3461 RET: "", FULL or HDRS
 	EnvID    string    `json:"env_id,omitempty"` // RFC 3461 ENVID, decoded
+	// RequireTLS is REQUIRETLS of RFC 8689: the message may leave only over TLS
+	// with hosts that prove their names and promise the same. TLSOptional is its
+	// opposite, asked for by the field "TLS-Required: No"; at most one is set.
+	RequireTLS  bool `json:"require_tls,omitempty"`
+	TLSOptional bool `json:"tls_optional,omitempty"`
 
 	Size     int64    `json:"size"`      // octets of the body as stored: header and content
 	BodyHash [32]byte `json:"body_hash"` // SHA-256 of those octets

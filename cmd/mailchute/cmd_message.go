@@ -162,6 +162,12 @@ func printRecord(a *admin, r store.Record) error {
 	if m.Tag != "" {
 		t.row("Tag", m.Tag)
 	}
+	switch {
+	case m.RequireTLS:
+		t.row("TLS", "required on all its way (REQUIRETLS)")
+	case m.TLSOptional:
+		t.row("TLS", "optional, whatever policies say (TLS-Required: No)")
+	}
 	if m.Bounce || m.Returned {
 		t.row("About", m.About)
 	}

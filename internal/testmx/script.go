@@ -65,6 +65,8 @@ type Script struct {
 	Lack []string
 	// Chunking offers CHUNKING and takes BDAT. The steps of Body and Dot hold for it, too.
 	Chunking bool
+	// RequireTLS offers REQUIRETLS within TLS.
+	RequireTLS bool
 	// Extra are further EHLO lines, such as "SIZE 1000".
 	Extra []string
 	// NoEHLO answers 502 to EHLO, so that only HELO works.

@@ -270,6 +270,9 @@ func (c *session) onHello(verb, arg string) error {
 		if !c.tls && (c.s.script.TLS == OfferTLS || c.s.script.TLS == BrokenTLS) {
 			lines = append(lines, "250 STARTTLS")
 		}
+		if c.s.script.RequireTLS && c.tls {
+			lines = append(lines, "250 REQUIRETLS")
+		}
 		if c.s.script.Chunking {
 			lines = append(lines, "250 CHUNKING")
 		}
@@ -365,6 +368,9 @@ func (c *session) onRcpt(arg string) error {
 func (c *session) checkParams(params string) {
 	for _, p := range strings.Fields(params) {
 		name, _, _ := strings.Cut(strings.ToUpper(p), "=")
+		if name == "REQUIRETLS" && c.s.script.RequireTLS && c.tls {
+			continue
+		}
 		needs := map[string]string{"SIZE": "SIZE", "BODY": "8BITMIME", "SMTPUTF8": "SMTPUTF8", "RET": "DSN", "ENVID": "DSN", "NOTIFY": "DSN", "ORCPT": "DSN"}[name]
 		if needs == "" || !c.offers(needs) {
 			c.violation("parameter was not offered: " + p)

@@ -38,7 +38,7 @@ func DefaultHeaders() []string {
 		"Content-Description", "Content-Language",
 		"Resent-From", "Resent-Sender", "Resent-To", "Resent-Cc", "Resent-Date", "Resent-Message-ID",
 		"List-Id", "List-Help", "List-Unsubscribe", "List-Unsubscribe-Post", "List-Subscribe", "List-Post", "List-Owner",
-		"List-Archive", "Feedback-ID", "CFBL-Address", "CFBL-Feedback-ID",
+		"List-Archive", "Feedback-ID", "CFBL-Address", "CFBL-Feedback-ID", "TLS-Required",
 	}
 }
 

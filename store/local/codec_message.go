@@ -46,7 +46,8 @@ func putMessage(b []byte, m *store.Message) []byte {
 	if m.DKIMBody != [32]byte{} {
 		b = putString(b, 40, m.DKIMBody[:])
 	}
-	return b
+	b = putBool(b, 46, m.RequireTLS)
+	return putBool(b, 47, m.TLSOptional)
 }
 
 func bit(v bool) int {
@@ -121,6 +122,10 @@ func readMessageRest(f *fields, m *store.Message) {
 		m.Unsubscribe = f.text
 	case 40:
 		m.DKIMBody = f.hash()
+	case 46:
+		m.RequireTLS = f.num != 0
+	case 47:
+		m.TLSOptional = f.num != 0
 	default:
 		f.unknown("message")
 	}

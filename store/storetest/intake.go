@@ -29,6 +29,7 @@ func intakeRecord(e *env) {
 	m.UTF8, m.EightBit, m.Ret, m.EnvID, m.TrackLinks = true, true, "HDRS", "env 1", "HtmlOnly"
 	on := false
 	m.TrackOpens, m.Bounce, m.About = &on, true, store.NewID()
+	m.RequireTLS, m.TLSOptional = true, true
 	m = e.put(m, ds, []byte("a body"))
 	for i := range ds {
 		ds[i].ID, ds[i].Server, ds[i].Stream = part(m, i), m.Server, m.Stream
