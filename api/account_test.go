@@ -18,7 +18,7 @@ func (r *rig) asAccount(method, path, body string) answer {
 	return r.do(method, path, body, "X-Postmark-Account-Token", r.account)
 }
 
-func wantOK(t *testing.T, a answer) answer {
+func wantOK(t testing.TB, a answer) answer {
 	t.Helper()
 	if a.status != 200 {
 		t.Fatalf("%d %s", a.status, a.raw)

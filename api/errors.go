@@ -48,6 +48,11 @@ const (
 	CodeStreamNotSending Code = 1236
 	CodeServerID         Code = 601
 
+	CodeBounceQuery    Code = 1000
+	CodeBounceUnknown  Code = 1001
+	CodeBounceID       Code = 1002 // 400
+	CodeBounceActivate Code = 1003
+
 	CodeSuppressionReason  Code = 1404
 	CodeSuppressionOrigin  Code = 1405
 	CodeSuppressionBody    Code = 1409

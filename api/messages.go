@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -315,6 +316,9 @@ func events(e store.Event, r store.Record) []messageEvent {
 	details := map[string]string{"DeliveryMessage": e.Reply.Text, "DestinationServer": e.Reply.Host, "DestinationIP": ""}
 	if kind == "Bounced" {
 		details = map[string]string{"Summary": strings.TrimSpace(e.Reply.Text + " " + e.Detail)}
+		if e.Bounce != "" {
+			details["BounceID"] = strconv.FormatInt(e.BounceID(r.Message.ID), 10)
+		}
 	}
 	var out []messageEvent
 	for _, address := range to {

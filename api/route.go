@@ -35,6 +35,7 @@ func (s *Server) routes() []route {
 		messageRoutes(),
 		streamRoutes(),
 		suppressionRoutes(),
+		bounceRoutes(),
 		serverRoutes(),
 	)
 }

@@ -38,6 +38,7 @@ type Submitter interface {
 type Store interface {
 	store.Directory
 	store.Suppressions
+	store.Bounces
 	Record(ctx context.Context, id store.ID) (store.Record, error)
 	List(ctx context.Context, f store.Filter, cursor string, limit int) ([]store.Record, string, error)
 	Body(ctx context.Context, id store.ID) (io.ReadCloser, error)

@@ -189,6 +189,7 @@ type Store interface {
 	Operation
 	History
 	Suppressions
+	Bounces
 	// Close ends the engine. Calls under way end with their result or ErrClosed.
 	Close() error
 }

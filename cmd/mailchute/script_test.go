@@ -49,6 +49,10 @@ import (
 //	delivered-is FILE           the newest message that the host has taken is the file
 //	mx                          start a receiving host at $MX (port $MXPORT)
 //	tls-mx HOSTNAME             start a host with STARTTLS at $MX (port $MXPORT); $TLSA is the record of its key
+//	refusing-mx                 start a host at $MX (port $MXPORT) that refuses the first recipient for good, and then takes all
+//	wait-stdout TEXT COMMAND ARG...
+//	                            run until the output has the text
+//	capture NAME REGEXP         what the group of the expression matches in stdout goes to $NAME
 //	wait-delivered N [SUBJECT]  wait until it has taken N messages in all, or with that subject
 //	send USER PASSWORD TO WANT [SUBJECT [HEADER...]]
 //	                            submit; the last reply must begin with WANT; a message ID in it goes to $ID
@@ -97,6 +101,9 @@ func TestScripts(t *testing.T) {
 			"mx":                onStage((*stage).startMX),
 			"dns-sign":          onStage((*stage).signDNS),
 			"tls-mx":            onStage((*stage).startTLSMX),
+			"refusing-mx":       onStage((*stage).startRefusingMX),
+			"wait-stdout":       onStage((*stage).waitStdout),
+			"capture":           onStage((*stage).capture),
 			"wait-delivered":    onStage((*stage).waitDelivered),
 			"send":              onStage((*stage).send),
 			"open":              onStage((*stage).open),
@@ -316,6 +323,27 @@ func (s *stage) startTLSMX(ts *testscript.TestScript, args []string) {
 	ts.Setenv("MX", mx.Addr())
 	ts.Setenv("MXPORT", strconv.Itoa(mx.Port()))
 	ts.Setenv("TLSA", mx.TLSA())
+}
+
+func (s *stage) startRefusingMX(ts *testscript.TestScript, _ []string) {
+	mx := testmx.New(s.t, testmx.Script{TLS: testmx.NoTLS, Steps: map[testmx.Phase][]testmx.Step{testmx.Rcpt: {{Reply: "550 5.1.1 no such user"}}}})
+	ts.Setenv("MX", mx.Addr())
+	ts.Setenv("MXPORT", strconv.Itoa(mx.Port()))
+}
+
+func (s *stage) waitStdout(ts *testscript.TestScript, args []string) {
+	eventually(ts, args[0], func() bool {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		return strings.Contains(ts.ReadFile("stdout"), args[0])
+	})
+}
+
+func (s *stage) capture(ts *testscript.TestScript, args []string) {
+	found := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(found) != 2 {
+		ts.Fatalf("stdout has no %s", args[1])
+	}
+	ts.Setenv(args[0], found[1])
 }
 
 func (s *stage) delivered(subject string) int {

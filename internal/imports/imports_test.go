@@ -19,7 +19,7 @@ const module = "github.com/mailchute/mailchute/"
 // may import. What is not listed may not exist.
 var direction = map[string][]string{
 	"cmd/mailchute":         {"api", "api/unsubscribe", "smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "doctor", "returns", "store", "store/local", "store/journal", "internal/failpoint", "internal/smtpbase"},
-	"api":                   {"internal/failpoint", "api/openapi", "intake", "auth", "message", "message/compose", "store"},
+	"api":                   {"internal/failpoint", "api/openapi", "intake", "auth", "message", "message/bounce", "message/compose", "store"},
 	"api/openapi":           {},
 	"api/unsubscribe":       {"message", "store"},
 	"smtpd":                 {"internal/failpoint", "intake", "auth", "message", "store"},

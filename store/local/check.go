@@ -169,6 +169,9 @@ type recount struct {
 	bodies   []store.ID // to be read
 
 	message, time, stream, queue, heldBucket *bbolt.Bucket
+
+	bounces          int
+	bounce, bounceID *bbolt.Bucket
 }
 
 func (c *recount) run(ctx context.Context, tx *bbolt.Tx) error {
@@ -180,6 +183,7 @@ func (c *recount) run(ctx context.Context, tx *bbolt.Tx) error {
 	}
 	c.message, c.time, c.stream = tx.Bucket(bucketMessage), tx.Bucket(bucketTime), tx.Bucket(bucketStream)
 	c.queue, c.heldBucket = tx.Bucket(bucketQueue), tx.Bucket(bucketHeld)
+	c.bounce, c.bounceID = tx.Bucket(bucketBounce), tx.Bucket(bucketBounceID)
 	err := c.message.ForEach(func(k, v []byte) error {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -194,6 +198,7 @@ func (c *recount) run(ctx context.Context, tx *bbolt.Tx) error {
 	c.orphans(bucketStream, c.stream, -1, c.r.Messages)
 	c.orphans(bucketQueue, c.queue, 0, c.r.Unfinished)
 	c.orphans(bucketHeld, c.heldBucket, 0, c.held)
+	c.bounceOrphans()
 	return c.usage(tx)
 }
 
@@ -215,6 +220,7 @@ func (c *recount) one(k, v []byte) {
 	for i := range st.parts {
 		c.part(st, at, i)
 	}
+	c.bouncesOf(st)
 	for _, p := range st.places {
 		u := c.segments[p.segment]
 		c.segments[p.segment] = usage{u.messages + 1, u.bytes + p.bytes}
@@ -365,7 +371,7 @@ func (s *Store) whole(ctx context.Context, fn func(*bbolt.Tx, journal.Position) 
 // not count.
 func compareViews(have *bbolt.Tx, want *viewDB, epoch uint64, r *Report) error {
 	return want.read(func(b *bbolt.Tx) error {
-		for _, name := range [][]byte{bucketMessage, bucketTime, bucketStream, bucketQueue, bucketHeld, bucketSegment} {
+		for _, name := range [][]byte{bucketMessage, bucketTime, bucketStream, bucketQueue, bucketHeld, bucketSegment, bucketBounce, bucketBounceID} {
 			compareBuckets(name, have.Bucket(name), b.Bucket(name), epoch, r)
 		}
 		return nil

@@ -180,13 +180,13 @@ func (b *batch) write(tx *bbolt.Tx) error {
 
 // buckets are those of the view in one write transaction.
 type buckets struct {
-	message, time, stream, queue, held *bbolt.Bucket
+	message, time, stream, queue, held, bounce, bounceID *bbolt.Bucket
 }
 
 func openBuckets(tx *bbolt.Tx) buckets {
 	w := buckets{
 		message: tx.Bucket(bucketMessage), time: tx.Bucket(bucketTime), stream: tx.Bucket(bucketStream),
-		queue: tx.Bucket(bucketQueue), held: tx.Bucket(bucketHeld),
+		queue: tx.Bucket(bucketQueue), held: tx.Bucket(bucketHeld), bounce: tx.Bucket(bucketBounce), bounceID: tx.Bucket(bucketBounceID),
 	}
 	w.message.FillPercent, w.time.FillPercent, w.queue.FillPercent = appendFill, appendFill, appendFill
 	return w
@@ -206,7 +206,7 @@ func (w *buckets) entry(e entry) error {
 		return w.remove(e.state)
 	}
 	s, st := e.state, e.state.stamp()
-	err := w.message.Put(s.msg.ID[:], encodeState(s))
+	err := errors.Join(w.putBounces(s, e.fresh), w.message.Put(s.msg.ID[:], encodeState(s)))
 	if e.fresh {
 		err = errors.Join(err, w.time.Put(st.key(), nil), w.stream.Put(streamKey(s.msg.Server, s.msg.Stream, st), nil))
 	}
@@ -239,6 +239,7 @@ func (w *buckets) part(s *state, st stamp, i int, fresh bool) error {
 func (w *buckets) remove(s *state) error {
 	st := s.stamp()
 	err := errors.Join(
+		w.dropBounces(s),
 		w.message.Delete(s.msg.ID[:]),
 		w.time.Delete(st.key()),
 		w.stream.Delete(streamKey(s.msg.Server, s.msg.Stream, st)),

@@ -34,6 +34,8 @@ const (
 //	held       stamp 24, part 2                     nothing; also in queue
 //	segment    journal segment 8                    messages 8, bytes 8 still needed of it
 //	suppression  server 8, stream, 0x00, address    version, CRC-32C of the JSON 4, JSON of its changes
+//	bounce     server 8, stream, 0x00, time 8, bounce ID 8  a bounce, as filters see it (bounces.go)
+//	bounceid   server 8, bounce ID 8, message 16  nothing
 //
 // A stamp is the time of acceptance in nanoseconds since 1970 with the sign bit
 // inverted, 8, and the message's ID, 16: time order, made unique.
@@ -50,6 +52,8 @@ var (
 	bucketSegment   = []byte("segment")
 
 	bucketSuppression = []byte("suppression")
+	bucketBounce      = []byte("bounce")
+	bucketBounceID    = []byte("bounceid")
 
 	keySchema   = []byte("schema")
 	keyPosition = []byte("position")

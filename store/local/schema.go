@@ -16,6 +16,7 @@ import (
 var migrations = [...]func(*bbolt.Tx) error{
 	createBuckets,     // 0 → 1
 	createSuppression, // 1 → 2
+	createBounces,     // 2 → 3
 }
 
 // ErrTooNew means that a newer version of mailchute wrote the directory.

@@ -38,6 +38,7 @@ func Run(t *testing.T, open Open) {
 		{"Operation", operationTests},
 		{"History", historyTests},
 		{"Suppressions", suppressionTests},
+		{"Bounces", bounceTests},
 		{"Crash", crashTests},
 		{"Concurrent", concurrentTests},
 	} {
