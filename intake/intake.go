@@ -62,6 +62,7 @@ type Options struct {
 	Expire         time.Duration        // how long delivery is tried; 5 days
 	PrivateTrace   bool                 // leave the client's name and address out of Received
 	UnsubscribeURL string               // before the tokens of hosted links to unsubscribe, with its last slash; "": none
+	Destinations   Destinations         // what is known of domains; nil: nothing
 	Suppressions   Suppressions         // the lists of the streams; nil: none
 	Now            func() time.Time     // time.Now
 }
@@ -130,11 +131,14 @@ func checkSender(snap *store.Snapshot, server store.Server, from message.Address
 	return &Refusal{Kind: KindSender, Reason: "sender is not a verified domain or signature of this account", Err: err}
 }
 
-// CheckRecipient tells whether the forward-path can be sent to at all. The
-// error is a *Refusal.
-func (i *Intake) CheckRecipient(_ auth.Principal, to message.Address) error {
+// CheckRecipient tells whether the forward-path can be sent to at all, as far as
+// that is known without waiting. The error is a *Refusal.
+func (i *Intake) CheckRecipient(p auth.Principal, to message.Address) error {
 	if _, err := message.Destination(to); err != nil || to.Domain == "" {
 		return &Refusal{Kind: KindRecipient, Reason: "recipient has no domain that mail can be sent to", Err: err}
+	}
+	if why := i.refusing(to); why != nil && onlyDirect(i.directory.Snapshot(), p) {
+		return why
 	}
 	return nil
 }

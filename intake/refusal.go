@@ -33,6 +33,8 @@ const (
 	KindNoMailbox         // no such address here
 	KindRelaying          // not a domain of ours, and nobody logged in
 	KindBusy              // too much for this address at present
+	KindNullMX            // a domain that says it takes no mail
+	KindNoDomain          // a domain that does not exist
 )
 
 // Refusal is why a submission was not taken. Nothing of it has been queued.

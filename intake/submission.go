@@ -42,6 +42,9 @@ func (s *submission) run(ctx context.Context) error {
 	if err := s.check(); err != nil {
 		return err
 	}
+	if err := s.hopeless(); err != nil {
+		return err
+	}
 	if s.off, err = s.suppressed(ctx); err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func (n *network) mxTargets(ctx context.Context, domain string, mode store.TLSMo
 			return
 		}
 		all, f := w.mailHosts(ctx)
-		if f != nil {
+		if w.noted(ctx, f); f != nil {
 			yield(hop{}, f)
 			return
 		}
@@ -178,6 +178,7 @@ func (w *walk) lookup(ctx context.Context, name string, implicit bool) (dane.Hos
 	switch {
 	case errors.Is(err, ErrNoDomain) || errors.Is(err, ErrNoRecords) || (err == nil && len(h.Addrs) == 0):
 		if implicit {
+			n.opts.Domains.note(name, false, w.answer.TTL)
 			return h, own(phaseDNS, 550, detailNoHost, n.opts.Now(), "domain %s has neither mail host nor address", name)
 		}
 		return h, broken(phaseDNS, detailRoute, fmt.Errorf("mail host %s has no address", name), n.opts.Now())

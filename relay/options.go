@@ -61,6 +61,8 @@ type Options struct {
 	Transport Transport
 	// Resolver finds mail hosts; nil means the system's.
 	Resolver Resolver
+	// Domains is told which domains take no mail; nil means that nobody is.
+	Domains *DomainBook
 	// DANE finds mail hosts and their TLSA records in the place of Resolver; nil means no DANE.
 	DANE SecureResolver
 	// STS finds the MTA-STS policies of domains; nil means none.

@@ -289,7 +289,7 @@ type plainDNS struct{ Resolver }
 
 func (p plainDNS) LookupMX(ctx context.Context, domain string) (dane.MXAnswer, error) {
 	records, err := p.Resolver.LookupMX(ctx, domain)
-	return dane.MXAnswer{Records: records, Name: domain}, err
+	return dane.MXAnswer{Records: records, Name: domain, TTL: unknownHopeless}, err
 }
 
 func (p plainDNS) LookupHost(ctx context.Context, host string) (dane.Host, error) {

@@ -226,6 +226,10 @@ func kindPrefix(k intake.Kind) reply {
 		return "550 5.1.3 "
 	case intake.KindNoMailbox:
 		return "550 5.1.1 "
+	case intake.KindNullMX:
+		return "556 5.1.10 "
+	case intake.KindNoDomain:
+		return "550 5.1.2 "
 	case intake.KindBusy:
 		return "451 4.7.1 "
 	case intake.KindBareLF:

@@ -44,7 +44,7 @@ func verifierOptions(cfg Config) auth.VerifierOptions {
 	}}
 }
 
-func intakeOptions(cfg Config, lists store.Suppressions) intake.Options {
+func intakeOptions(cfg Config, lists store.Suppressions, known intake.Destinations) intake.Options {
 	return intake.Options{
 		Hostname:       hostname(cfg),
 		MaxSize:        int64(cfg.SMTP.Limits.MessageSize),
@@ -53,6 +53,7 @@ func intakeOptions(cfg Config, lists store.Suppressions) intake.Options {
 		MaxLine:        cfg.Intake.LineLength,
 		Expire:         cfg.Delivery.Expire,
 		PrivateTrace:   cfg.Intake.PrivateTrace,
+		Destinations:   known,
 		Suppressions:   lists,
 		UnsubscribeURL: cfg.Unsubscribe.base(),
 	}

@@ -111,7 +111,8 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 		return nil, err
 	}
 	s.verifier = auth.NewVerifier(db, keyring, verifierOptions(cfg))
-	in := intake.New(db, db, intakeOptions(cfg, db))
+	hopeless := relay.NewDomainBook(nil)
+	in := intake.New(db, db, intakeOptions(cfg, db, hopeless))
 	if err := s.openListeners(in); err != nil {
 		return nil, err
 	}
@@ -135,6 +136,7 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	if err := s.outbound.apply(s.cfg, &out); err != nil {
 		return nil, err
 	}
+	out.Domains = hopeless
 	out.ReturnPath, out.Unsubscribe = s.returnPath(), s.links().Fields
 	out.Suppressor, out.Suppressions = suppressor{directory: db, lists: db}, db
 	if s.relay, err = relay.New(db, db, out); err != nil {

@@ -177,6 +177,25 @@ func noMailTaken(t *testing.T, w *world) {
 		id := w.send(letter(mark), "<shop@sender.example>", "<buyer@"+domain+">")
 		bounced(t, w, id, "Subject: "+mark+"\n", "Final-Recipient: rfc822; buyer@"+domain, status)
 	}
+	refusedAtOnce(t, w)
+}
+
+// refusedAtOnce is what an earlier delivery has taught of domains, at RCPT.
+func refusedAtOnce(t *testing.T, w *world) {
+	t.Helper()
+	c, err := w.relay.session(w.relay.serverToken, w.relay.serverToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, s := range []struct {
+		code int
+		line string
+	}{{250, "MAIL FROM:<shop@sender.example>"}, {556, "RCPT TO:<buyer@null.example>"}, {550, "RCPT TO:<buyer@nowhere.example>"}, {250, "RCPT TO:<buyer@postfix.example>"}} {
+		if text, err := command(c.Text, s.code, s.line); err != nil {
+			t.Errorf("%s: %s %v, want %d", s.line, text, err, s.code)
+		}
+	}
 }
 
 // bogusDomain has signatures that do not fit: whoever answers is not the owner.

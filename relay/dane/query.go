@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -23,11 +25,12 @@ type answer struct {
 	authentic bool // every part of it, the absence of records included
 	rrs       []dns.RR
 	exists    bool // false: NXDOMAIN
+	ttl       time.Duration
 }
 
 // lookup asks for records and follows CNAMEs, also where the resolver did not. Its errors are TemporaryErrors.
 func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16) (answer, error) {
-	a := answer{name: dns.CanonicalName(name), authentic: true}
+	a := answer{name: dns.CanonicalName(name), authentic: true, ttl: math.MaxInt64}
 	for range maxChain {
 		m, err := r.ask(ctx, a.name, qtype)
 		if err != nil {
@@ -35,6 +38,9 @@ func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16) (answe
 		}
 		a.authentic = a.authentic && m.AuthenticatedData && r.opts.Trusted
 		a.exists = m.Rcode != dns.RcodeNameError
+		if holds := ttl(m); holds < a.ttl {
+			a.ttl = holds
+		}
 		before := a.name
 		if err := a.follow(m.Answer, qtype); err != nil {
 			return answer{}, temporary(name, qtype, err)
@@ -70,6 +76,24 @@ func (a *answer) follow(section []dns.RR, qtype uint16) error {
 		a.name, a.aliased = next, true
 	}
 	return errors.New("CNAME loop")
+}
+
+// ttl is for how long all of a message holds. Where it says that there is nothing, the SOA record tells, and without one it
+// does not hold at all (RFC 2308 5).
+func ttl(m *dns.Msg) time.Duration {
+	least, nothing := uint32(math.MaxUint32), len(m.Answer) == 0 || m.Rcode == dns.RcodeNameError
+	for _, rr := range m.Answer {
+		least = min(least, rr.Header().Ttl)
+	}
+	for _, rr := range m.Ns {
+		if soa, ok := rr.(*dns.SOA); ok {
+			least, nothing = min(least, soa.Hdr.Ttl, soa.Minttl), false
+		}
+	}
+	if nothing {
+		return 0
+	}
+	return time.Duration(least) * time.Second
 }
 
 func referral(ns []dns.RR) bool {

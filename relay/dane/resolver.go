@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -39,6 +40,8 @@ type MXAnswer struct {
 	Name string
 	// Authentic is set when all of it was signed and validated, the absence of records as well.
 	Authentic bool
+	// TTL is for how long the answer holds, that there is none as well (RFC 2308).
+	TTL time.Duration
 }
 
 // LookupMX returns the mail hosts of a domain. Beside ErrNoDomain and ErrNoRecords the answer is valid but for its Records; any other error is a
@@ -48,7 +51,7 @@ func (r *Resolver) LookupMX(ctx context.Context, domain string) (MXAnswer, error
 	if err != nil {
 		return MXAnswer{}, err
 	}
-	out := MXAnswer{Name: plain(a.name), Authentic: a.authentic}
+	out := MXAnswer{Name: plain(a.name), Authentic: a.authentic, TTL: a.ttl}
 	for _, rr := range a.rrs {
 		mx := rr.(*dns.MX)
 		out.Records = append(out.Records, MX{Host: plain(mx.Mx), Preference: mx.Preference})

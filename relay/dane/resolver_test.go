@@ -71,12 +71,26 @@ func TestLookupMX(t *testing.T) {
 		{"NXDOMAIN", "nowhere.secure.test", MXAnswer{Name: "nowhere.secure.test", Authentic: true}, ErrNoDomain},
 		{"NXDOMAIN unsigned", "nowhere.test", MXAnswer{Name: "nowhere.test"}, ErrNoDomain},
 	} {
+		tt.want.TTL = time.Minute
 		got, err := r.LookupMX(t.Context(), tt.domain)
 		if !errors.Is(err, tt.err) || (err != nil) != (tt.err != nil) || IsAbsence(err) != (tt.err != nil) {
 			t.Errorf("%s: error %v, want %v", tt.clause, err, tt.err)
 		}
 		if d := cmp.Diff(tt.want, got); d != "" {
 			t.Errorf("%s: %s", tt.clause, d)
+		}
+	}
+}
+
+// TestLookupMX_TTL is for how long an answer holds: the least of its parts, and of the SOA record where there is nothing.
+func TestLookupMX_TTL(t *testing.T) {
+	r, dns := start(t, true)
+	dns.Add("ten.test. 10 CNAME hundred.test.\nhundred.test. 100 MX 1 mx.plain.test.\nhundred.test. 100 MX 2 mx.plain.test.\nhour.test. 3600 CNAME nowhere.test.")
+	for domain, want := range map[string]time.Duration{
+		"hundred.test": 100 * time.Second, "ten.test": 10 * time.Second, "nowhere.test": time.Minute, "hour.test": 0, // no SOA record with the alias
+	} {
+		if got, err := r.LookupMX(t.Context(), domain); got.TTL != want {
+			t.Errorf("%s: %v, %v, want %v", domain, got.TTL, err, want)
 		}
 	}
 }
