@@ -47,6 +47,7 @@ var direction = map[string][]string{
 	"internal/smtpbase":     {},
 	"internal/imports":      {},
 	"internal/e2e":          {},
+	"internal/plots":        {},
 
 	"store/local/boltwrites": {},
 	"internal/failpoint":     {},
@@ -65,9 +66,10 @@ var fences = map[string][]string{
 	"github.com/miekg/dns":           {"relay", "internal", "message/dkim", "domains"},
 	"blitiri.com.ar/go/spf":          {"doctor"},
 	"github.com/emersion/go-message": {"message/compose"},
+	"github.com/go-analyze/charts":   {"internal/plots"},
 	"github.com/santhosh-tekuri":     {"api", "internal/contract"},
 	"go.yaml.in/yaml":                {"api/openapi"},
-	"os/signal":                      {"cmd/mailchute", "internal/crash"},
+	"os/signal":                      {"cmd/mailchute", "internal/crash", "internal/plots"},
 }
 
 // file is one Go file with what it imports.
