@@ -28,7 +28,7 @@ type benchRound struct {
 	inWindow  int // messages that were answered in the window
 	total     int // the same, with those before and after
 	latencies []time.Duration
-	server    benchUsage // used in the whole round
+	server    benchUsage // used in the whole round, but for RSS, which is that at its end
 	generator time.Duration
 	sink      time.Duration
 	through   time.Duration // from the first message to the last delivery
@@ -74,7 +74,7 @@ func (b *bench) load(ctx context.Context, t *benchTarget, length time.Duration) 
 	if err != nil {
 		return err
 	}
-	r.server = benchUsage{CPU: after.CPU - before.CPU, Mallocs: after.Mallocs - before.Mallocs, Allocated: after.Allocated - before.Allocated}
+	r.server = benchUsage{RSS: after.RSS, CPU: after.CPU - before.CPU, Mallocs: after.Mallocs - before.Mallocs, Allocated: after.Allocated - before.Allocated}
 	t.rounds = append(t.rounds, r)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -49,6 +50,7 @@ type benchNumbers struct {
 	MemoryBefore   int64   `json:"memory_before_bytes,omitempty"`
 	MemoryAfter    int64   `json:"memory_after_bytes,omitempty"`
 	MemoryPeak     int64   `json:"memory_peak_bytes,omitempty"`
+	MemoryRounds   []int64 `json:"memory_rounds_bytes,omitempty"` // after each round, which shows growth
 	IdleConnection int64   `json:"memory_per_idle_connection_bytes,omitempty"`
 }
 
@@ -74,6 +76,9 @@ func (b *bench) report(before, after benchUsage) *benchReport {
 	r.Relay.OpenedIn = micros(b.relay.part.ready.Opened)
 	r.Relay.MemoryBefore, r.Relay.MemoryAfter, r.Relay.MemoryPeak = before.RSS, after.RSS, max(after.RSS, after.Peak)
 	r.Relay.IdleConnection = b.idleCost
+	for _, round := range b.relay.rounds {
+		r.Relay.MemoryRounds = append(r.Relay.MemoryRounds, round.server.RSS)
+	}
 	r.Signing = b.sign.numbers(r.Relay)
 	if b.base == nil {
 		return r
@@ -155,6 +160,9 @@ func (r *benchReport) print(out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "\nmemory          %s before, %s after, %s at most\n", mib(r.Relay.MemoryBefore), mib(r.Relay.MemoryAfter), mib(r.Relay.MemoryPeak))
+	if len(r.Relay.MemoryRounds) > 1 {
+		fmt.Fprintf(out, "each round      %s\n", strings.Join(mibs(r.Relay.MemoryRounds), ", "))
+	}
 	fmt.Fprintf(out, "generator       %.0f %% of the processors\n", 100*r.Relay.GeneratorShare)
 	if r.Relay.Syncs > 0 {
 		fmt.Fprintf(out, "journal         %.0f syncs a second, %.1f messages each\n", r.Relay.SyncsPerSecond, float64(r.Relay.Messages)/float64(r.Relay.Syncs))
@@ -218,6 +226,13 @@ func microtext(us float64) string {
 		return fmt.Sprintf("%.1fms", us/1000)
 	}
 	return fmt.Sprintf("%.1fs", us/1e6)
+}
+
+func mibs(octets []int64) (all []string) {
+	for _, n := range octets {
+		all = append(all, mib(n))
+	}
+	return all
 }
 
 func mib(octets int64) string { return fmt.Sprintf("%.0f MiB", float64(octets)/(1<<20)) }
