@@ -212,7 +212,7 @@ func (f refusing) Submit(context.Context, intake.Envelope, io.Reader) (store.ID,
 const simple = `{"From":"a@x.example","To":"b@y.example","Subject":"s","TextBody":"t"}`
 
 // wantError checks everything that every refusal has.
-func wantError(t *testing.T, a answer, status, code int, words ...string) {
+func wantError(t *testing.T, a answer, status, code int, words ...string) answer {
 	t.Helper()
 	if a.status != status || a.code() != code || a.header.Get("X-PM-ApiErrorCode") != fmt.Sprint(code) {
 		t.Errorf("answer %d %s (X-PM-ApiErrorCode %s), want %d with ErrorCode %d", a.status, a.raw, a.header.Get("X-PM-ApiErrorCode"), status, code)
@@ -225,6 +225,7 @@ func wantError(t *testing.T, a answer, status, code int, words ...string) {
 			t.Errorf("message %q lacks %q", a.text("Message"), w)
 		}
 	}
+	return a
 }
 
 func TestAuthentication(t *testing.T) {

@@ -89,6 +89,11 @@ func (c *call) run(rt route, w http.ResponseWriter) (any, *Error) {
 	if e := c.authenticate(rt); e != nil {
 		return nil, e
 	}
+	if rt.role != forAnyone {
+		if e := c.meter(w); e != nil {
+			return nil, e
+		}
+	}
 	release, e := c.readBody(rt, w)
 	if e != nil {
 		return nil, e
@@ -216,7 +221,7 @@ func (s *Server) fail(w http.ResponseWriter, e *Error) {
 	h := w.Header()
 	h.Set("X-PM-ApiErrorCode", strconv.Itoa(int(e.Code)))
 	if e.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+		h.Set("Retry-After", strconv.Itoa(seconds(e.RetryAfter)))
 	}
 	if e.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", "Token") // RFC 9110 15.5.2 asks for one

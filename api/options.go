@@ -13,6 +13,7 @@ type Options struct {
 	MaxBatch             int64            // octets of the body of a batch; 50 MiB
 	MaxBodies            int64            // octets of all bodies in memory at once; 256 MiB
 	MaxConns             int              // connections of one listener; 1,000
+	Rate                 int              // requests of one token in a minute; 60,000
 	ReadTimeout          time.Duration    // for a request without its body; 60 s
 	MinRate              int64            // least octets a second of a body beyond that; 16 KiB
 	WriteTimeout         time.Duration    // from the end of the request to the end of the answer; 60 s
@@ -32,6 +33,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxConns <= 0 {
 		o.MaxConns = 1000
+	}
+	if o.Rate <= 0 {
+		o.Rate = 60_000
 	}
 	o.MaxBody = orDefault(o.MaxBody, 10<<20)
 	o.MaxBatch = orDefault(o.MaxBatch, 50<<20)

@@ -54,6 +54,7 @@ type Server struct {
 	bodies   *semaphore.Weighted // octets of bodies in memory
 	untrue   *semaphore.Weighted // the same for callers without a token
 	mux      *http.ServeMux
+	limits   *limiter
 	document func() ([]byte, error) // of OpenAPI
 }
 
@@ -63,7 +64,7 @@ func New(s Store, k *auth.Keyring, v Verifier, in Submitter, opts Options) *Serv
 	server := &Server{
 		store: s, keyring: k, verifier: v, intake: in, opts: opts,
 		bodies: semaphore.NewWeighted(opts.MaxBodies), untrue: semaphore.NewWeighted(opts.MaxBatch),
-		document: sync.OnceValues(openapi.JSON),
+		limits: newLimiter(opts.Rate), document: sync.OnceValues(openapi.JSON),
 	}
 	server.mux = server.newMux()
 	return server

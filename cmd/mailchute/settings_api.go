@@ -11,6 +11,8 @@ import (
 // APIConfig is the HTTP API.
 type APIConfig struct {
 	Listeners []APIListenerConfig `mapstructure:"listeners"`
+	// Rate is how many requests each token may make in a minute.
+	Rate int `mapstructure:"rate"`
 }
 
 // APIListenerConfig is one address that the API listens on.
@@ -31,7 +33,7 @@ func (l *APIListenerConfig) UnmarshalText(b []byte) error {
 }
 
 func defaultAPI() APIConfig {
-	return APIConfig{Listeners: []APIListenerConfig{{Address: "127.0.0.1:8025", TLS: tlsNone}}}
+	return APIConfig{Listeners: []APIListenerConfig{{Address: "127.0.0.1:8025", TLS: tlsNone}}, Rate: 60_000}
 }
 
 // resolved fills in the TLS mode where there is none: TLS, except on loopback.
@@ -65,7 +67,10 @@ func (c APIConfig) addresses() []string {
 	return out
 }
 
-func (c APIConfig) validate(p *problems) { c.validateAs(p, "api.listeners") }
+func (c APIConfig) validate(p *problems) {
+	number(p, "api.rate", c.Rate, 1, 10_000_000)
+	c.validateAs(p, "api.listeners")
+}
 
 func (c APIConfig) validateAs(p *problems, name string) {
 	seen := map[string]bool{}
