@@ -25,6 +25,7 @@ import (
 type rig struct {
 	t                       testing.TB
 	url                     string
+	api                     *api.Server
 	store                   *local.Store
 	keyring                 *auth.Keyring
 	client                  *http.Client
@@ -57,7 +58,8 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	}
 	r := &rig{t: t, store: db, keyring: k, client: checked(t)}
 	r.fill()
-	r.listen(api.New(db, k, auth.NewVerifier(db, k, auth.VerifierOptions{Throttle: o.auth}), in, o.api))
+	r.api = api.New(db, k, auth.NewVerifier(db, k, auth.VerifierOptions{Throttle: o.auth}), in, o.api)
+	r.listen(r.api)
 	return r
 }
 
@@ -352,22 +354,48 @@ func TestManners_SlowBodyIs408(t *testing.T) {
 	}
 }
 
-func TestManners_LargeBodiesShareABudget(t *testing.T) {
-	r := newRig(t, rigOptions{api: api.Options{MaxBody: 1000, MaxBatch: 2000, MaxBodies: 2000}})
+// reading opens a connection on which the server waits for a body.
+func (r *rig) reading(octets int) (conn net.Conn, status string) {
+	r.t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	defer c.Close()
-	fmt.Fprintf(c, "POST /email/batch HTTP/1.1\r\nHost: x\r\nX-Postmark-Server-Token: %s\r\nExpect: 100-continue\r\nContent-Length: 2000\r\n\r\n", r.server)
-	go100 := make([]byte, 12)
-	if _, err := io.ReadFull(c, go100); err != nil || string(go100) != "HTTP/1.1 100" { // it is being read now
-		t.Fatalf("%v %s", err, go100)
+	r.t.Cleanup(func() { c.Close() })
+	fmt.Fprintf(c, "POST /email/batch HTTP/1.1\r\nHost: x\r\nX-Postmark-Server-Token: %s\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", r.server, octets)
+	b := make([]byte, len("HTTP/1.1 100"))
+	if _, err := io.ReadFull(c, b); err != nil {
+		r.t.Fatal(err)
 	}
-	a := r.as("POST", "/email", simple)
+	return c, string(b[len("HTTP/1.1 "):])
+}
+
+func TestManners_LargeBodiesShareABudget(t *testing.T) {
+	const large = 4 << 20 // takes all of the budget, which is made as large as one needs
+	r := newRig(t, rigOptions{api: api.Options{MaxBatch: large, MaxBodies: 1}})
+	first, status := r.reading(large)
+	if status != "100" {
+		t.Fatalf("the first one: %s", status)
+	}
+	if _, status := r.reading(large); status != "503" {
+		t.Errorf("the second one: %s", status)
+	}
+	first.Close()
+	until(t, func() bool { _, status := r.reading(large); return status == "100" })
+	a := r.as("POST", "/email/batch", "["+strings.Repeat(" ", 1<<20)+"]")
 	wantError(t, a, http.StatusServiceUnavailable, 100)
 	if a.header.Get("Retry-After") == "" {
 		t.Error("503 without Retry-After")
+	}
+}
+
+// until waits for something that happens by itself.
+func until(t *testing.T, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it has not happened")
+		}
 	}
 }
 

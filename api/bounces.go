@@ -301,11 +301,8 @@ func (c *call) content(b found) (string, *Error) {
 		return "", nil
 	case err != nil:
 		return "", c.unexpected("reading a message", err)
-	case !c.bodies.TryAcquire(r.Message.Size):
-		return "", &errBusy
 	}
-	defer c.bodies.Release(r.Message.Size)
-	return c.octets(id)
+	return c.octets(r)
 }
 
 func (c *call) viewBounce(b found) (bounceView, *Error) {

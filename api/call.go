@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"io"
 	"mime"
@@ -29,6 +28,7 @@ type call struct {
 	trial     bool // POSTMARK_API_TEST: check everything, do nothing
 	query     map[string]string
 	body      []byte
+	reserved  int64 // octets of the budget
 }
 
 // requestID is the header that names a request in our log.
@@ -72,6 +72,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serve(rt route, w http.ResponseWriter, r *http.Request) {
 	start := s.opts.Now()
 	c := &call{Server: s, r: r, id: w.Header().Get(requestID), query: queryOf(r)}
+	defer c.release()
 	answer, e := c.run(rt, w)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout)) // a writer without deadlines is a test's
 	status := http.StatusOK
@@ -94,11 +95,9 @@ func (c *call) run(rt route, w http.ResponseWriter) (any, *Error) {
 			return nil, e
 		}
 	}
-	release, e := c.readBody(rt, w)
-	if e != nil {
+	if e := c.readBody(rt, w); e != nil {
 		return nil, e
 	}
-	defer release()
 	return rt.handle(c)
 }
 
@@ -106,9 +105,8 @@ func (c *call) context() context.Context { return c.r.Context() }
 
 func (c *call) snapshot() *store.Snapshot { return c.store.Snapshot() }
 
-// readBody reads the body within its limits. The memory stays accounted for
-// until release is called.
-func (c *call) readBody(rt route, w http.ResponseWriter) (release func(), _ *Error) {
+// readBody reads the body within its limits.
+func (c *call) readBody(rt route, w http.ResponseWriter) *Error {
 	limit := c.opts.MaxBody
 	if rt.batch {
 		limit = c.opts.MaxBatch
@@ -116,25 +114,44 @@ func (c *call) readBody(rt route, w http.ResponseWriter) (release func(), _ *Err
 	size := c.r.ContentLength
 	switch {
 	case size == 0:
-		return func() {}, nil
+		return nil
 	case size > limit:
 		w.Header().Set("Connection", "close") // the body is not read
-		return nil, errTooLarge(limit)
+		return errTooLarge(limit)
 	case size < 0:
 		size = limit
 	}
-	budget := c.budget()
-	if !budget.TryAcquire(size) {
+	if e := c.reserve(size * heldOctets); e != nil {
 		w.Header().Set("Connection", "close")
-		return nil, &errBusy
+		return e
 	}
-	release = func() { budget.Release(size) }
-	if e := c.receive(w, size, limit); e != nil {
-		release()
-		return nil, e
-	}
-	return release, nil
+	return c.receive(w, size, limit)
 }
+
+// What a request takes in memory. A test measures both.
+const (
+	heldOctets    = 4   // for each of a body: the body, what it decodes to, and what that takes on the way
+	elementOctets = 384 // for each element that is decoded, however short
+	shownOctets   = 6   // for each of a text that is shown
+	// maxDecoded bounds the elements of one message: three lists are decoded.
+	maxDecoded = 3 * maxElements
+)
+
+// reserve takes octets of the budget until the request has been answered.
+func (c *call) reserve(octets int64) *Error {
+	most := c.opts.MaxBodies
+	if c.trial {
+		most = c.opts.MaxBatch * heldOctets
+	}
+	octets = min(octets, most-c.reserved) // what needs more than there is has to get all of it
+	if !c.budget().TryAcquire(octets) {
+		return &errBusy
+	}
+	c.reserved += octets
+	return nil
+}
+
+func (c *call) release() { c.budget().Release(c.reserved) }
 
 func (c *call) budget() *semaphore.Weighted {
 	if c.trial {
@@ -149,7 +166,7 @@ func (c *call) receive(w http.ResponseWriter, size, limit int64) *Error {
 	last := time.Now().Add(c.opts.ReadTimeout + time.Duration(size/c.opts.MinRate)*time.Second)
 	_ = rc.SetReadDeadline(last) // a writer without deadlines is a test's
 	_ = rc.SetWriteDeadline(last.Add(c.opts.WriteTimeout))
-	body, err := io.ReadAll(http.MaxBytesReader(w, c.r.Body, limit))
+	body, err := readAll(http.MaxBytesReader(w, c.r.Body, limit), c.r.ContentLength)
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
@@ -166,6 +183,17 @@ func (c *call) receive(w http.ResponseWriter, size, limit int64) *Error {
 	}
 	c.body = body
 	return nil
+}
+
+// readAll reads a body. Where its length is known it takes that much memory and
+// no more.
+func readAll(r io.Reader, length int64) ([]byte, error) {
+	if length < 0 {
+		return io.ReadAll(r)
+	}
+	b := make([]byte, length)
+	n, err := io.ReadFull(r, b)
+	return b[:n], err
 }
 
 // isJSON tells whether the headers announce JSON that we read. There is no
@@ -244,9 +272,7 @@ func (s *Server) write(w http.ResponseWriter, answer any) {
 }
 
 func (s *Server) encode(w http.ResponseWriter, v any) {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	if err := encode(w, v); err != nil {
 		s.opts.Log.Debug("API answer not sent", "err", err)
 	}
 }

@@ -1,10 +1,12 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"slices"
@@ -48,7 +50,7 @@ type headerField struct{ Name, Value string }
 
 type attachment struct {
 	Name        string
-	Content     string
+	Content     base64Text
 	ContentType string
 	ContentID   string
 }
@@ -94,12 +96,9 @@ const (
 // sendBatch answers in the order of the request. Each message is durable, or
 // refused, by itself.
 func sendBatch(c *call) (any, *Error) {
-	items := []json.RawMessage{}
-	if e := c.decode(&items); e != nil {
+	items, e := c.items()
+	if e != nil {
 		return nil, e
-	}
-	if len(items) > maxBatchMessages {
-		return nil, refuse(CodeBatchSize, "A batch has at most %d messages; this one has %d.", maxBatchMessages, len(items))
 	}
 	answers := make([]emailResponse, len(items))
 	next := make(chan int)
@@ -119,14 +118,32 @@ func sendBatch(c *call) (any, *Error) {
 	return answers, nil
 }
 
-func (c *call) sendItem(item json.RawMessage) emailResponse {
+// items returns the messages of a batch as they stand in the body, which may be
+// large: nothing of them is copied or decoded yet.
+func (c *call) items() ([][]byte, *Error) {
+	if empty(c.body) {
+		return nil, nil
+	}
+	if e := c.checkBody(batchWorkers); e != nil {
+		return nil, e
+	}
+	items, ok := elements(c.body)
+	switch {
+	case !ok:
+		return nil, refuse(CodeField, "Invalid request: the body is no JSON array.")
+	case len(items) > maxBatchMessages:
+		return nil, refuse(CodeBatchSize, "A batch has at most %d messages; this one has %d.", maxBatchMessages, len(items))
+	}
+	return items, nil
+}
+
+func (c *call) sendItem(item []byte) emailResponse {
 	var req emailRequest
 	var answer emailResponse
-	e := decodeChecked(item, &req)
-	if e == nil && int64(len(item)) > c.opts.MaxBody {
+	var e *Error
+	if int64(len(item)) > c.opts.MaxBody {
 		e = refuse(CodeInvalidEmail, "The message is larger than %d octets.", c.opts.MaxBody)
-	}
-	if e == nil {
+	} else if e = decodeChecked(item, &req); e == nil {
 		if answer, e = c.send(req); e == nil {
 			return answer
 		}
@@ -151,11 +168,7 @@ func (c *call) send(req emailRequest) (emailResponse, *Error) {
 	if e := c.checkStream(l); e != nil {
 		return emailResponse{}, e
 	}
-	var octets bytes.Buffer
-	if _, err := l.letter.WriteTo(&octets); err != nil {
-		return emailResponse{}, c.unexpected("writing the message", err)
-	}
-	id, err := c.intake.Submit(c.context(), c.envelope(l), &octets)
+	id, err := c.submit(l)
 	if err != nil {
 		return emailResponse{}, c.refused(err, req)
 	}
@@ -164,6 +177,27 @@ func (c *call) send(req emailRequest) (emailResponse, *Error) {
 	c.tellInactive(id, &answer)
 	return answer, nil
 }
+
+// submit hands a message over while it is being written, so that it is never in
+// memory as a whole.
+func (c *call) submit(l prepared) (store.ID, error) {
+	r, w := io.Pipe()
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	defer r.Close() // ends a writer that nobody reads any more
+	writing.Go(func() {
+		b := bufio.NewWriterSize(w, pipeOctets)
+		_, err := l.letter.WriteTo(b)
+		if err == nil {
+			err = b.Flush()
+		}
+		w.CloseWithError(err)
+	})
+	return c.intake.Submit(c.context(), c.envelope(l), r)
+}
+
+// pipeOctets go through the pipe at once.
+const pipeOctets = 16 << 10
 
 // tellInactive says which recipients of a message get nothing. It is taken in
 // any case.

@@ -14,6 +14,8 @@ import (
 const (
 	maxDepth    = 32
 	maxElements = 10_000 // of one array or object
+	maxOpenKeys = 20_000 // of the objects that are open at one place
+	maxKey      = 384    // octets of a key that is looked at; no name of ours is longer, however it is escaped
 )
 
 var (
@@ -39,10 +41,20 @@ func (c *call) decode(v any) *Error {
 	if empty(c.body) {
 		return nil
 	}
-	if err := checkShape(c.body); err != nil {
-		return refuse(CodeJSON, "Invalid JSON: %v.", err)
+	if e := c.checkBody(1); e != nil {
+		return e
 	}
 	return decodeChecked(c.body, v)
+}
+
+// checkBody checks the shape of the body and reserves memory for its elements, of
+// which so many messages are decoded at once.
+func (c *call) checkBody(messages int) *Error {
+	n, err := measure(c.body)
+	if err != nil {
+		return refuse(CodeJSON, "Invalid JSON: %v.", err)
+	}
+	return c.reserve(int64(min(n, messages*maxDecoded)) * elementOctets)
 }
 
 // decodeChecked decodes what checkShape has passed.
@@ -61,10 +73,17 @@ func decodeChecked(b []byte, v any) *Error {
 }
 
 // checkShape refuses what decoders disagree about: text that is not UTF-8,
-// octets behind the value, keys that appear twice, and deep nesting.
+// octets behind the value, keys that appear twice, and deep nesting. Its own
+// memory has a limit too, which very many or very long keys come up against.
 func checkShape(b []byte) error {
+	_, err := measure(b)
+	return err
+}
+
+// measure is checkShape, and counts the elements of all arrays and objects.
+func measure(b []byte) (elements int, _ error) {
 	if !utf8.Valid(b) || !json.Valid(b) {
-		return errSyntax
+		return 0, errSyntax
 	}
 	var s shape
 	for i := 0; i < len(b); i++ {
@@ -72,32 +91,36 @@ func checkShape(b []byte) error {
 		case '"':
 			end := stringEnd(b, i)
 			if err := s.text(b[i:end]); err != nil {
-				return err
+				return 0, err
 			}
 			i = end - 1
 		case '{', '[':
 			if len(s.open) == maxDepth {
-				return errDeep
+				return 0, errDeep
 			}
+			elements++
 			s.open = append(s.open, level{object: b[i] == '{', key: b[i] == '{', exact: strings.EqualFold(s.last, "metadata")})
 		case '}', ']':
+			s.keys -= len(s.open[len(s.open)-1].seen)
 			s.open = s.open[:len(s.open)-1]
 			s.last = ""
 		case ',':
 			l := &s.open[len(s.open)-1]
 			if l.commas++; l.commas >= maxElements {
-				return errLong
+				return 0, errLong
 			}
+			elements++
 			l.key = l.object
 		}
 	}
-	return nil
+	return elements, nil
 }
 
 // shape is where a scan of valid JSON stands.
 type shape struct {
 	open []level
 	last string // the newest key
+	keys int    // in seen of all levels
 }
 
 type level struct {
@@ -114,6 +137,9 @@ func (s *shape) text(quoted []byte) error {
 	}
 	l := &s.open[len(s.open)-1]
 	l.key = false
+	if s.last = ""; len(quoted) > maxKey {
+		return nil
+	}
 	var name string
 	if err := json.Unmarshal(quoted, &name); err != nil {
 		return fmt.Errorf("%w: %w", errSyntax, err)
@@ -129,6 +155,9 @@ func (s *shape) text(quoted []byte) error {
 		l.seen = map[string]bool{}
 	}
 	l.seen[name] = true
+	if s.keys++; s.keys > maxOpenKeys {
+		return errLong
+	}
 	return nil
 }
 
@@ -140,4 +169,36 @@ func stringEnd(b []byte, i int) int {
 		}
 	}
 	return i + 1
+}
+
+// elements returns the elements of the array that valid JSON is, as they stand.
+func elements(b []byte) (out [][]byte, ok bool) {
+	b = bytes.TrimSpace(b)
+	if len(b) == 0 || b[0] != '[' {
+		return nil, false
+	}
+	depth, from := 0, 1
+	add := func(to int) {
+		if e := bytes.TrimSpace(b[from:to]); len(e) > 0 {
+			out = append(out, e)
+		}
+		from = to + 1
+	}
+	for i := 1; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			i = stringEnd(b, i) - 1
+		case '{', '[':
+			depth++
+		case ']', '}':
+			if depth--; depth < 0 {
+				add(i)
+			}
+		case ',':
+			if depth == 0 {
+				add(i)
+			}
+		}
+	}
+	return out, true
 }

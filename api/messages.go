@@ -3,13 +3,11 @@ package api
 import (
 	"context"
 	"errors"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/mailchute/mailchute/message/compose"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -47,15 +45,6 @@ type person struct {
 type messageList struct {
 	TotalCount int
 	Messages   []outboundMessage
-}
-
-// messageDetail is a message with its text and what became of it.
-type messageDetail struct {
-	outboundMessage
-	TextBody      string
-	HTMLBody      string `json:"HtmlBody"`
-	Body          string
-	MessageEvents []messageEvent
 }
 
 type messageEvent struct {
@@ -234,69 +223,6 @@ func (c *call) message() (store.Record, *Error) {
 		return store.Record{}, c.unexpected("reading a message", err)
 	}
 	return r, nil
-}
-
-func (c *call) octets(id store.ID) (string, *Error) {
-	body, err := c.store.Body(c.context(), id)
-	if err != nil {
-		return "", c.unexpected("opening a message", err)
-	}
-	defer body.Close()
-	b, err := io.ReadAll(body)
-	if err != nil {
-		return "", c.unexpected("reading a message", err)
-	}
-	return strings.ToValidUTF8(string(b), "\uFFFD"), nil
-}
-
-func messageDump(c *call) (any, *Error) {
-	r, release, e := c.hold()
-	if e != nil {
-		return nil, e
-	}
-	defer release()
-	body, e := c.octets(r.Message.ID)
-	if e != nil {
-		return nil, e
-	}
-	return struct{ Body string }{body}, nil
-}
-
-// hold finds the message and accounts for its octets in memory.
-func (c *call) hold() (store.Record, func(), *Error) {
-	r, e := c.message()
-	if e != nil {
-		return r, nil, e
-	}
-	if !c.bodies.TryAcquire(r.Message.Size) {
-		return r, nil, &errBusy
-	}
-	return r, func() { c.bodies.Release(r.Message.Size) }, nil
-}
-
-func messageDetails(c *call) (any, *Error) {
-	r, release, e := c.hold()
-	if e != nil {
-		return nil, e
-	}
-	defer release()
-	body, e := c.octets(r.Message.ID)
-	if e != nil {
-		return nil, e
-	}
-	content, err := compose.ReadContent(strings.NewReader(body))
-	if err != nil {
-		return nil, c.unexpected("reading a message", err)
-	}
-	d := messageDetail{
-		outboundMessage: outbound(r, c.snapshot().Servers[r.Message.Server].DeliveryType == store.Sandbox),
-		TextBody:        content.Text, HTMLBody: content.HTML, Body: body, MessageEvents: []messageEvent{},
-	}
-	d.Attachments = append(d.Attachments, content.Attachments...)
-	for _, event := range r.Events {
-		d.MessageEvents = append(d.MessageEvents, events(event, r)...)
-	}
-	return d, nil
 }
 
 // events are those of the client's vocabulary that one of ours makes, one for

@@ -11,7 +11,7 @@ type Options struct {
 	Log                  *slog.Logger     // discarded
 	MaxBody              int64            // octets of a body, and of one message; 10 MiB
 	MaxBatch             int64            // octets of the body of a batch; 50 MiB
-	MaxBodies            int64            // octets of all bodies in memory at once; 256 MiB
+	MaxBodies            int64            // octets of memory for all bodies and what is made of them; 256 MiB
 	MaxConns             int              // connections of one listener; 1,000
 	Rate                 int              // requests of one token in a minute; 60,000
 	ReadTimeout          time.Duration    // for a request without its body; 60 s
@@ -39,7 +39,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.MaxBody = orDefault(o.MaxBody, 10<<20)
 	o.MaxBatch = orDefault(o.MaxBatch, 50<<20)
-	o.MaxBodies = max(orDefault(o.MaxBodies, 256<<20), o.MaxBatch)
+	o.MaxBodies = max(orDefault(o.MaxBodies, 256<<20), o.MaxBatch*heldOctets)
 	o.ReadTimeout = orDefault(o.ReadTimeout, time.Minute)
 	o.MinRate = orDefault(o.MinRate, 16<<10)
 	o.WriteTimeout = orDefault(o.WriteTimeout, time.Minute)

@@ -2,7 +2,6 @@ package api
 
 import (
 	"crypto/tls"
-	"encoding/base64"
 	"mime"
 	"net/mail"
 	"path"
@@ -216,8 +215,7 @@ func attachments(p *prepared, req emailRequest) *Error {
 		if ext := strings.TrimPrefix(strings.ToLower(path.Ext(strings.TrimRight(a.Name, ". "))), "."); slices.Contains(forbidden, ext) {
 			return refuse(CodeAttachmentType, "Attachment %d: files of the type '%s' are not allowed.", i+1, ext)
 		}
-		content, err := base64.StdEncoding.DecodeString(strings.Map(withoutBlanks, a.Content))
-		if err != nil {
+		if a.Content.bad {
 			return refuse(CodeInvalidEmail, "Attachment %d: the Content is not base64.", i+1)
 		}
 		if _, _, err := mime.ParseMediaType(a.ContentType); a.ContentType != "" && err != nil || len(a.ContentType) > maxFileName {
@@ -227,16 +225,9 @@ func attachments(p *prepared, req emailRequest) *Error {
 		if len(id) > maxContentID || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '<' || r == '>' }) {
 			return refuse(CodeInvalidEmail, "Attachment %d: the ContentID has more than %d characters, or others than printable ASCII.", i+1, maxContentID)
 		}
-		p.letter.Attachments = append(p.letter.Attachments, compose.Attachment{Name: a.Name, ContentType: a.ContentType, ContentID: id, Content: content})
+		p.letter.Attachments = append(p.letter.Attachments, compose.Attachment{Name: a.Name, ContentType: a.ContentType, ContentID: id, Content: a.Content.octets})
 	}
 	return nil
-}
-
-func withoutBlanks(r rune) rune {
-	if strings.ContainsRune(" \t\r\n", r) {
-		return -1
-	}
-	return r
 }
 
 func hasControl(s string) bool { return strings.ContainsFunc(s, unicode.IsControl) }

@@ -63,7 +63,7 @@ func New(s Store, k *auth.Keyring, v Verifier, in Submitter, opts Options) *Serv
 	opts = opts.withDefaults()
 	server := &Server{
 		store: s, keyring: k, verifier: v, intake: in, opts: opts,
-		bodies: semaphore.NewWeighted(opts.MaxBodies), untrue: semaphore.NewWeighted(opts.MaxBatch),
+		bodies: semaphore.NewWeighted(opts.MaxBodies), untrue: semaphore.NewWeighted(opts.MaxBatch * heldOctets),
 		limits: newLimiter(opts.Rate), document: sync.OnceValues(openapi.JSON),
 	}
 	server.mux = server.newMux()

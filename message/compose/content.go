@@ -15,8 +15,8 @@ type Content struct {
 	Attachments []string // file names
 }
 
-// maxContentBody bounds what is kept of one body, in octets.
-const maxContentBody = 5 << 20
+// MaxText is how many octets of a body Content has at most.
+const MaxText = 5 << 20
 
 // ReadContent reads a message to its end. Parts that cannot be decoded are left
 // out: what was accepted as opaque octets need not be well-formed MIME. An error
@@ -56,8 +56,9 @@ func (c *Content) take(_ []int, e *gomessage.Entity, err error) error {
 }
 
 func text(r io.Reader) string {
-	b, _ := io.ReadAll(io.LimitReader(r, maxContentBody))
-	return strings.ToValidUTF8(string(b), "\uFFFD")
+	var b strings.Builder
+	_, _ = io.Copy(&b, io.LimitReader(r, MaxText)) // what could be decoded counts
+	return strings.ToValidUTF8(b.String(), "\uFFFD")
 }
 
 // watched keeps the error of the source apart from those of the MIME reader.

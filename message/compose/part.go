@@ -1,7 +1,6 @@
 package compose
 
 import (
-	"bytes"
 	"encoding/base64"
 	"io"
 	"mime"
@@ -18,9 +17,8 @@ type part struct {
 	disposition string // "" for bodies
 	filename    string
 	contentID   string
-	encode      func(io.Writer, []byte) error // nil for a multipart
 	encoding    string
-	content     []byte
+	encode      func(io.Writer) error // writes the encoded content; nil for a multipart
 	children    []part
 }
 
@@ -57,14 +55,10 @@ func group(mediaType string, parts []part) part {
 	return g
 }
 
-// lineEnds makes every line end LF. quotedprintable.Writer remembers a bare CR
-// until the next LF, however far away, and then leaves that LF out.
-var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
-
 func body(mediaType, text string) part {
 	return part{
 		mediaType: mediaType, params: map[string]string{"charset": "utf-8"},
-		encoding: "quoted-printable", encode: quoted, content: []byte(lineEnds.Replace(text)),
+		encoding: "quoted-printable", encode: func(w io.Writer) error { return quoted(w, text) },
 	}
 }
 
@@ -78,7 +72,7 @@ func (a Attachment) part(disposition string) part {
 	params["name"] = name
 	return part{
 		mediaType: mediaType, params: params, disposition: disposition, filename: name, contentID: a.ContentID,
-		encoding: "base64", encode: base64Lines, content: a.Content,
+		encoding: "base64", encode: func(w io.Writer) error { return base64Lines(w, a.Content) },
 	}
 }
 
@@ -95,7 +89,7 @@ func (p part) write(h *textproto.Header, w io.Writer) error {
 	if err := textproto.WriteHeader(w, *h); err != nil {
 		return err
 	}
-	return p.encode(w, p.content)
+	return p.encode(w)
 }
 
 func (p part) writeParts(h *textproto.Header, w io.Writer) error {
@@ -123,7 +117,7 @@ func (p part) writeWithin(mw *textproto.MultipartWriter) error {
 		if err != nil {
 			return err
 		}
-		return p.encode(w, p.content)
+		return p.encode(w)
 	}
 	late := new(lateWriter)
 	inner := textproto.NewMultipartWriter(late)
@@ -156,20 +150,46 @@ func (p part) describe(h *textproto.Header) {
 	h.Set("Content-Type", mime.FormatMediaType(p.mediaType, p.params))
 }
 
-func quoted(w io.Writer, b []byte) error {
+// quoted writes text with CRLF for every line end, and one at its end.
+func quoted(w io.Writer, text string) error {
 	q := quotedprintable.NewWriter(w)
-	if _, err := q.Write(b); err != nil {
+	if err := lines(q, text); err != nil {
 		return err
 	}
 	if err := q.Close(); err != nil {
 		return err
 	}
-	if bytes.HasSuffix(b, []byte("\n")) {
+	if strings.HasSuffix(text, "\n") || strings.HasSuffix(text, "\r") {
 		return nil
 	}
 	_, err := io.WriteString(w, "\r\n")
 	return err
 }
+
+// lines writes text with LF for every line end, in pieces: a text may be large,
+// and a copy of it as much again. quotedprintable.Writer remembers a bare CR
+// until the next LF, however far away, and then leaves that LF out.
+func lines(w io.Writer, text string) error {
+	piece := make([]byte, 0, pieceOctets)
+	for i := range len(text) {
+		switch {
+		case text[i] != '\r':
+			piece = append(piece, text[i])
+		case !strings.HasPrefix(text[i+1:], "\n"):
+			piece = append(piece, '\n')
+		}
+		if len(piece) < cap(piece) && i < len(text)-1 {
+			continue
+		}
+		if _, err := w.Write(piece); err != nil {
+			return err
+		}
+		piece = piece[:0]
+	}
+	return nil
+}
+
+const pieceOctets = 4096
 
 const base64Line = 57 // octets that make the 76 characters of RFC 2045 6.8
 
