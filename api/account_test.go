@@ -212,8 +212,8 @@ func TestMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	for query, want := range map[string][]string{
-		"": {smtp.String(), two, one}, "&messagestream=broadcast": {broadcast}, "&recipient=C@y.example": {}, "&recipient=c@Y.example": {smtp.String()},
-		"&fromEmail=smtp@x.example": {smtp.String()}, "&tag=a": {one}, "&subject=by%20smtp": {smtp.String()}, "&metadata_key=v": {one}, "&metadata_key=w": {},
+		"": {smtp.String(), two, one}, "&messagestream=broadcast": {broadcast}, "&recipient=C@y.example": {smtp.String()}, "&recipient=c@y": {},
+		"&fromEmail=SMTP@x.example": {smtp.String()}, "&recipient=hidden@w.example&tag=a&metadata_KEY=v&subject=S&status=queued": {one}, "&tag=a": {one}, "&subject=by%20smtp": {smtp.String()}, "&metadata_key=v": {one}, "&metadata_key=w": {},
 		"&status=queued": {smtp.String(), two, one}, "&status=Sent": {}, "&fromdate=2999-1-1": {}, "&todate=2999-01-01T00:00:00": {smtp.String(), two, one}, "&tag=": {smtp.String(), two, one},
 	} {
 		a := wantOK(t, r.as("GET", "/messages/outbound?count=50&offset=0"+query, ""))

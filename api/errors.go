@@ -100,6 +100,7 @@ var (
 	errContentType = Error{Status: http.StatusUnsupportedMediaType, Code: CodeContentType,
 		Message: "The Content-Type header must be application/json, text/json or text/x-json in UTF-8, and the body must not be compressed."}
 	errBusy     = Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: "The server is busy with large requests. Please try again.", RetryAfter: time.Second}
+	errSearches = Error{Status: http.StatusTooManyRequests, Code: CodeRateLimit, Message: "This token has too many searches under way. Please try again.", RetryAfter: time.Second}
 	errStopping = Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: "The server is shutting down. Please try again.", RetryAfter: 5 * time.Second}
 	errFull     = Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: "There is no space for new mail at present. Please try again.", RetryAfter: time.Minute}
 )

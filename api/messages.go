@@ -54,7 +54,8 @@ type messageEvent struct {
 	Details    map[string]string
 }
 
-// searchTime bounds a search that no index serves.
+// searchTime bounds a search of messages that are not indexed yet, as after an
+// upgrade. Any other takes milliseconds.
 const searchTime = 20 * time.Second
 
 func searchMessages(c *call) (any, *Error) {
@@ -62,72 +63,60 @@ func searchMessages(c *call) (any, *Error) {
 	if e != nil {
 		return nil, e
 	}
-	q, e := c.search()
+	f, e := c.search()
 	if e != nil {
 		return nil, e
 	}
+	release, ok := c.searches.begin(c.principal.Token)
+	if !ok {
+		return nil, &errSearches
+	}
+	defer release()
 	ctx, cancel := context.WithTimeout(c.context(), searchTime)
 	defer cancel()
-	list := messageList{Messages: []outboundMessage{}}
-	sandbox := c.snapshot().Servers[c.principal.Server].DeliveryType == store.Sandbox
-	for cursor := ""; list.TotalCount < maxWindow; {
-		records, next, err := c.store.List(ctx, q.filter, cursor, maxCount)
-		switch {
-		case errors.Is(err, context.DeadlineExceeded):
-			return nil, refuse(CodeMessageQuery, "The search took too long. Please narrow it by 'fromdate' and 'todate'.")
-		case err != nil:
-			return nil, c.unexpected("searching messages", err)
-		}
-		for _, r := range slices.DeleteFunc(records, func(r store.Record) bool { return !q.matches(r) }) {
-			if list.TotalCount >= p.offset && len(list.Messages) < p.count {
-				list.Messages = append(list.Messages, outbound(r, sandbox))
-			}
-			list.TotalCount++
-		}
-		if cursor = next; cursor == "" {
-			break
-		}
+	records, total, err := c.store.Search(ctx, f, p.offset, p.count)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, refuse(CodeMessageQuery, "The search took too long. Please narrow it by 'fromdate' and 'todate'.")
+	case err != nil:
+		return nil, c.unexpected("searching messages", err)
 	}
-	list.TotalCount = min(list.TotalCount, maxWindow)
+	list := messageList{TotalCount: total, Messages: []outboundMessage{}}
+	sandbox := c.snapshot().Servers[c.principal.Server].DeliveryType == store.Sandbox
+	for _, r := range records {
+		list.Messages = append(list.Messages, outbound(r, sandbox))
+	}
 	return list, nil
 }
 
-// search is what a client looks for: what the store selects, and what is
-// selected of that.
-type search struct {
-	filter       store.Filter
-	finished     bool
-	tag, subject string
-	metaKey      string
-	metaValue    string
-}
-
-func (c *call) search() (search, *Error) {
-	q := search{tag: c.query["tag"], subject: strings.ToLower(c.query["subject"])}
-	q.filter = store.Filter{Server: c.principal.Server, Stream: c.query["messagestream"], Recipient: c.query["recipient"], Sender: c.query["fromemail"]}
-	if q.filter.Stream == "" {
-		q.filter.Stream = defaultStream
+// search reads what a client looks for.
+func (c *call) search() (f store.Filter, e *Error) {
+	f = store.Filter{
+		Server: c.principal.Server, Stream: c.query["messagestream"], Recipient: c.query["recipient"], Sender: c.query["fromemail"],
+		Tag: c.query["tag"], Subject: c.query["subject"], Outbound: true,
+	}
+	if f.Stream == "" {
+		f.Stream = defaultStream
 	}
 	switch strings.ToLower(c.query["status"]) {
 	case "":
 	case "queued":
-		q.filter.Queued = true
+		f.Queued = true
 	case "sent", "processed":
-		q.finished = true
+		f.Finished = true
 	default:
-		return q, refuse(CodeMessageQuery, "Parameter 'status' must be queued, sent or processed.")
+		return f, refuse(CodeMessageQuery, "Parameter 'status' must be queued, sent or processed.")
 	}
 	for key, v := range c.query {
 		if name, ok := strings.CutPrefix(key, "metadata_"); ok {
-			if q.metaKey != "" {
-				return q, refuse(CodeMessageQuery, "Only one 'metadata_' parameter is possible.")
+			if f.MetadataKey != "" {
+				return f, refuse(CodeMessageQuery, "Only one 'metadata_' parameter is possible.")
 			}
-			q.metaKey, q.metaValue = name, v
+			f.MetadataKey, f.Metadata = name, v
 		}
 	}
-	var e *Error
-	q.filter.Since, q.filter.Until, e = c.span(CodeMessageQuery)
-	return q, e
+	f.Since, f.Until, e = c.span(CodeMessageQuery)
+	return f, e
 }
 
 // date reads a day or a second in UTC. The end of a span is moved behind it,
@@ -148,24 +137,6 @@ func date(s string, end bool) (time.Time, bool) {
 		}
 	}
 	return time.Time{}, false
-}
-
-func (q search) matches(r store.Record) bool {
-	if r.Message.Bounce || r.Message.Returned || q.finished && status(r) != "Sent" || q.tag != "" && r.Message.Tag != q.tag {
-		return false
-	}
-	if q.subject != "" && !strings.Contains(strings.ToLower(r.Message.Header.Subject), q.subject) {
-		return false
-	}
-	if q.metaKey == "" {
-		return true
-	}
-	for k, v := range r.Message.Metadata {
-		if strings.EqualFold(k, q.metaKey) && v == q.metaValue {
-			return true
-		}
-	}
-	return false
 }
 
 func status(r store.Record) string {

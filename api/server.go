@@ -40,7 +40,7 @@ type Store interface {
 	store.Suppressions
 	store.Bounces
 	Record(ctx context.Context, id store.ID) (store.Record, error)
-	List(ctx context.Context, f store.Filter, cursor string, limit int) ([]store.Record, string, error)
+	Search(ctx context.Context, f store.Filter, offset, limit int) ([]store.Record, int, error)
 	Body(ctx context.Context, id store.ID) (io.ReadCloser, error)
 }
 
@@ -53,6 +53,7 @@ type Server struct {
 	opts     Options
 	bodies   *semaphore.Weighted // octets of bodies in memory
 	untrue   *semaphore.Weighted // the same for callers without a token
+	searches searches
 	mux      *http.ServeMux
 	limits   *limiter
 	document func() ([]byte, error) // of OpenAPI

@@ -147,11 +147,17 @@ type Filter struct {
 	Server      int64
 	Stream      string
 	Destination string
-	Recipient   string // exact, domain without regard to case
-	Sender      string // reverse-path
+	Recipient   string // whole address, without regard to case
+	Sender      string // reverse-path, or address of the From field, without regard to case
+	Tag         string // exact
+	Subject     string // part of it, without regard to case
+	MetadataKey string // without regard to case; its value is Metadata
+	Metadata    string // exact
 	State       State  // any recipient in this state
 	Held        bool   // only messages with a held delivery
 	Queued      bool   // only messages with an unfinished delivery
+	Finished    bool   // only messages without one
+	Outbound    bool   // only what was submitted: no notices of ours, and nothing that came back
 	Bounce      bool   // only messages with an event that has a bounce type
 	Since       time.Time
 	Until       time.Time
@@ -176,6 +182,11 @@ type History interface {
 	// after the cursor ("" for the start), and the cursor of the next page, ""
 	// at the end. Every write that returned before List was called is seen.
 	List(ctx context.Context, f Filter, cursor string, limit int) ([]Record, string, error)
+	// Search returns up to limit messages that match, newest first, after
+	// skipping offset of them, and how many match in all. It sees what List sees.
+	// A search of one stream that leaves State, Held and Bounce zero is answered
+	// from an index.
+	Search(ctx context.Context, f Filter, offset, limit int) ([]Record, int, error)
 	// Lanes counts what is queued, by stream and destination.
 	Lanes(ctx context.Context) ([]Lane, error)
 }

@@ -26,9 +26,14 @@ func (a *app) messageCommand() *cobra.Command {
 func (a *app) messageList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List messages, newest first", Args: noArgs,
-		Example: "  mailchute message list\n  mailchute message list --recipient someone@example.org --state bounced",
+		Example: `  mailchute message list
+  mailchute message list --recipient someone@example.org --state bounced
+  mailchute message list --server shop --stream outbound --metadata order=4711`,
 	}
 	flags, limit := a.filterFlags(cmd), limitFlag(cmd)
+	tag := cmd.Flags().String("tag", "", "with exactly this `tag`")
+	subject := cmd.Flags().String("subject", "", "with this `text` in the subject, without regard to case")
+	metadata := cmd.Flags().String("metadata", "", "with this `key=value` among the metadata")
 	state := cmd.Flags().String("state", "", "with a recipient in this `state`: queued, sent, captured, bounced, expired, cancelled, suppressed")
 	cmd.RunE = a.admin(func(ctx context.Context, a *admin, _ []string) error {
 		f, err := flags.filter(a)
@@ -37,6 +42,13 @@ func (a *app) messageList() *cobra.Command {
 		}
 		if f.State, err = parseState(*state); err != nil {
 			return err
+		}
+		f.Tag, f.Subject = *tag, *subject
+		if *metadata != "" {
+			var ok bool
+			if f.MetadataKey, f.Metadata, ok = strings.Cut(*metadata, "="); !ok || f.MetadataKey == "" {
+				return usage("--metadata: %q is not key=value", *metadata)
+			}
 		}
 		records, more, err := listRecords(ctx, a, f, *limit)
 		if err != nil {

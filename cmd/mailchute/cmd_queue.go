@@ -36,7 +36,7 @@ func (a *app) filterFlags(cmd *cobra.Command) *filterFlags {
 	f.StringVar(&v.stream, "stream", "", "of this `stream`")
 	f.StringVar(&v.destination, "destination", "", "to this `domain`, or smarthost as host:port")
 	f.StringVar(&v.recipient, "recipient", "", "to this `address`")
-	f.StringVar(&v.sender, "sender", "", "from this envelope `address`")
+	f.StringVar(&v.sender, "sender", "", "from this `address`, of the envelope or in From")
 	f.BoolVar(&v.held, "held", false, "only held ones")
 	f.StringVar(&v.since, "since", "", "accepted at or after this `time`, or within this duration: 2026-01-31T08:00:00Z or 2h")
 	f.StringVar(&v.until, "until", "", "accepted before this `time`, or longer ago than this duration")

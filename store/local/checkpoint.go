@@ -30,6 +30,9 @@ type batch struct {
 
 // checkpointLoop keeps the view close behind the journal.
 func (s *Store) checkpointLoop() {
+	if err := s.growAll(); err != nil {
+		s.log.Error("looking for messages without a search index", "error", err)
+	}
 	tick := time.NewTicker(s.opts.CheckpointEvery)
 	defer tick.Stop()
 	for {
@@ -39,7 +42,12 @@ func (s *Store) checkpointLoop() {
 		case <-tick.C:
 		case <-s.over.kick:
 		}
-		if err := s.checkpoint(); err != nil {
+		err := s.checkpoint()
+		if err == nil {
+			if err := s.seal(); err != nil {
+				s.log.Error("bringing the search index up to date", "error", err)
+			}
+		} else {
 			s.log.Error("bringing the view up to date", "error", err)
 			select { // what failed for want of space is tried at the next tick
 			case <-s.stop:
@@ -70,6 +78,7 @@ func (s *Store) writeBatch(b batch) error {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	s.position = b.position
+	s.grew(b.entries)
 	return nil
 }
 
@@ -169,6 +178,9 @@ func (b *batch) write(tx *bbolt.Tx) error {
 			return fmt.Errorf("message %s: %w", id, err)
 		}
 	}
+	if err := w.blocks.flush(); err != nil {
+		return fmt.Errorf("search blocks: %w", err)
+	}
 	for n, u := range b.segments {
 		if err := putUsage(tx.Bucket(bucketSegment), n, u); err != nil {
 			return err
@@ -181,12 +193,14 @@ func (b *batch) write(tx *bbolt.Tx) error {
 // buckets are those of the view in one write transaction.
 type buckets struct {
 	message, time, stream, queue, held, bounce, bounceID *bbolt.Bucket
+
+	blocks blocks
 }
 
 func openBuckets(tx *bbolt.Tx) buckets {
 	w := buckets{
 		message: tx.Bucket(bucketMessage), time: tx.Bucket(bucketTime), stream: tx.Bucket(bucketStream),
-		queue: tx.Bucket(bucketQueue), held: tx.Bucket(bucketHeld), bounce: tx.Bucket(bucketBounce), bounceID: tx.Bucket(bucketBounceID),
+		queue: tx.Bucket(bucketQueue), held: tx.Bucket(bucketHeld), bounce: tx.Bucket(bucketBounce), bounceID: tx.Bucket(bucketBounceID), blocks: openBlocks(tx),
 	}
 	w.message.FillPercent, w.time.FillPercent, w.queue.FillPercent = appendFill, appendFill, appendFill
 	return w
@@ -209,11 +223,21 @@ func (w *buckets) entry(e entry) error {
 	err := errors.Join(w.putBounces(s, e.fresh), w.message.Put(s.msg.ID[:], encodeState(s)))
 	if e.fresh {
 		err = errors.Join(err, w.time.Put(st.key(), nil), w.stream.Put(streamKey(s.msg.Server, s.msg.Stream, st), nil))
+	} else {
+		w.progress(s, st)
 	}
 	for i := range s.parts {
 		err = errors.Join(err, w.part(s, st, i, e.fresh))
 	}
 	return err
+}
+
+// progress tells the block of a message, if it has one, whether it is finished.
+func (w *buckets) progress(s *state, st stamp) {
+	key := streamKey(s.msg.Server, s.msg.Stream, st)
+	if w.stream.Get(key) == nil {
+		w.blocks.setQueued(key[:len(key)-stampSize], st, s.unfinished())
+	}
 }
 
 // part writes the queue and held keys of one delivery.
@@ -238,17 +262,22 @@ func (w *buckets) part(s *state, st stamp, i int, fresh bool) error {
 
 func (w *buckets) remove(s *state) error {
 	st := s.stamp()
-	err := errors.Join(
-		w.dropBounces(s),
-		w.message.Delete(s.msg.ID[:]),
-		w.time.Delete(st.key()),
-		w.stream.Delete(streamKey(s.msg.Server, s.msg.Stream, st)),
-	)
+	err := errors.Join(w.dropBounces(s), w.message.Delete(s.msg.ID[:]), w.time.Delete(st.key()), w.unlist(s, st))
 	for i := range s.parts {
 		key := partKey(st, i)
 		err = errors.Join(err, w.queue.Delete(key), w.held.Delete(key))
 	}
 	return err
+}
+
+// unlist takes a message out of its stream's list, or of its block.
+func (w *buckets) unlist(s *state, st stamp) error {
+	key := streamKey(s.msg.Server, s.msg.Stream, st)
+	if w.stream.Get(key) != nil {
+		return w.stream.Delete(key)
+	}
+	w.blocks.remove(key[:len(key)-stampSize], st)
+	return nil
 }
 
 func putUsage(b *bbolt.Bucket, segment uint64, u usage) error {

@@ -11,9 +11,10 @@ import (
 
 // The tests of this package in itself need its fault hooks or its files.
 
-// smallOptions keep tests quick: small segments, none made ahead.
+// smallOptions keep tests quick: small segments, none made ahead, and blocks
+// that a few messages fill.
 func smallOptions() Options {
-	return Options{Journal: journal.Options{SegmentSize: 1 << 20, NoPrewrite: true}, MinFree: -1}
+	return Options{Journal: journal.Options{SegmentSize: 1 << 20, NoPrewrite: true}, MinFree: -1, blockSize: 8}
 }
 
 func openT(t testing.TB, dir string, opts Options) *Store {

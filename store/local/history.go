@@ -81,8 +81,7 @@ type listing struct {
 	filter store.Filter
 	limit  int
 
-	bucket []byte // the index
-	prefix []byte // of its keys
+	bucket []byte // the index, nil for that of streams
 	upper  stamp  // exclusive
 	floor  stamp
 
@@ -93,15 +92,7 @@ type listing struct {
 }
 
 func (l *listing) begin(cursor string) error {
-	for i := range l.upper {
-		l.upper[i] = 0xff
-	}
-	if !l.filter.Until.IsZero() {
-		l.upper = stampOf(l.filter.Until, store.ID{})
-	}
-	if !l.filter.Since.IsZero() {
-		l.floor = stampOf(l.filter.Since, store.ID{})
-	}
+	l.upper, l.floor = timeBounds(&l.filter)
 	if cursor != "" {
 		b, err := hex.DecodeString(cursor)
 		if err != nil || len(b) != stampSize {
@@ -111,7 +102,7 @@ func (l *listing) begin(cursor string) error {
 			l.upper = at
 		}
 	}
-	l.bucket, l.prefix = indexFor(&l.filter)
+	l.bucket = indexFor(&l.filter)
 	l.newer = l.s.over.all()
 	for _, e := range l.newer {
 		if !e.gone && l.within(e.state.stamp()) && matches(&l.filter, e.state) {
@@ -131,17 +122,18 @@ func (l *listing) within(st stamp) bool {
 	return bytes.Compare(st[:], l.upper[:]) < 0 && bytes.Compare(st[:], l.floor[:]) >= 0
 }
 
-// indexFor picks the index with the fewest keys for a filter.
-func indexFor(f *store.Filter) (bucket, prefix []byte) {
+// indexFor picks the index with the fewest keys for a filter, nil for that of
+// streams and what their messages can be searched by.
+func indexFor(f *store.Filter) (bucket []byte) {
 	switch {
 	case f.Held:
-		return bucketHeld, nil
+		return bucketHeld
+	case byTerm(f):
+		return nil
 	case f.Queued || f.State == store.Queued:
-		return bucketQueue, nil
-	case f.Server != 0 && f.Stream != "":
-		return bucketStream, streamPrefix(f.Server, f.Stream)
+		return bucketQueue
 	}
-	return bucketTime, nil
+	return bucketTime
 }
 
 // run returns a page and whether there is more.
@@ -173,20 +165,22 @@ func (l *listing) run(ctx context.Context) (page []*state, more bool, err error)
 
 // fill reads the next matches of the index.
 func (l *listing) fill(tx *bbolt.Tx) error {
+	if l.bucket == nil {
+		return l.fillFromStreams(tx)
+	}
 	c := tx.Bucket(l.bucket).Cursor()
-	from := append(bytes.Clone(l.prefix), l.upper[:]...)
-	k, _ := c.Seek(from)
+	k, _ := c.Seek(l.upper[:])
 	if k == nil {
 		k, _ = c.Last()
 	} else {
 		k, _ = c.Prev()
 	}
 	for scanned := 0; scanned < listScan && len(l.view) <= l.limit; k, _ = c.Prev() {
-		if !bytes.HasPrefix(k, l.prefix) || k == nil {
+		if k == nil {
 			l.done = true
 			return nil
 		}
-		st, err := stampAt(k, len(l.prefix))
+		st, err := stampAt(k, 0)
 		if err != nil {
 			return fmt.Errorf("bucket %s: %w: %w", l.bucket, err, store.ErrDamaged)
 		}
@@ -200,6 +194,29 @@ func (l *listing) fill(tx *bbolt.Tx) error {
 		l.upper = st
 		scanned++
 		if err := l.take(tx, st.id()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillFromStreams is fill by streams and terms.
+func (l *listing) fillFromStreams(tx *bbolt.Tx) error {
+	c, err := newCandidates(tx, &l.filter, l.upper, l.floor, nil)
+	if err != nil {
+		return err
+	}
+	for scanned := 0; scanned < listScan && len(l.view) <= l.limit; scanned++ {
+		st, _, ok, err := c.top()
+		if err != nil || !ok {
+			l.done = !ok
+			return err
+		}
+		l.upper = st
+		if err := l.take(tx, st.id()); err != nil {
+			return err
+		}
+		if err := c.pop(); err != nil {
 			return err
 		}
 	}
@@ -223,18 +240,41 @@ func (l *listing) take(tx *bbolt.Tx, id store.ID) error {
 
 // matches tells whether a filter selects a message. Times are left to the index.
 func matches(f *store.Filter, s *state) bool {
-	switch {
-	case f.Server != 0 && s.msg.Server != f.Server,
-		f.Stream != "" && s.msg.Stream != f.Stream,
-		f.Sender != "" && !sameAddress(f.Sender, s.msg.From),
+	switch m := &s.msg; {
+	case f.Server != 0 && m.Server != f.Server,
+		f.Stream != "" && m.Stream != f.Stream,
+		f.Tag != "" && m.Tag != f.Tag,
+		f.Outbound && (m.Bounce || m.Returned),
+		f.Sender != "" && !sameText(f.Sender, m.From) && !sameText(f.Sender, mailbox(m.Header.From)),
+		f.Subject != "" && !strings.Contains(strings.ToLower(m.Header.Subject), strings.ToLower(f.Subject)),
+		f.MetadataKey != "" && !hasMetadata(m, f.MetadataKey, f.Metadata),
 		f.Queued && !s.unfinished(),
+		f.Finished && s.unfinished(),
 		f.Bounce && !slices.ContainsFunc(s.events, func(e store.Event) bool { return e.Bounce != "" }):
 		return false
 	}
-	return (f.Destination == "" || s.anyPart(func(d *leased) bool { return strings.EqualFold(d.Destination, f.Destination) })) &&
+	return (f.Destination == "" || s.anyPart(func(d *leased) bool { return sameText(d.Destination, f.Destination) })) &&
 		(!f.Held || s.anyPart(func(d *leased) bool { return !d.Held.IsZero() && !d.Done() })) &&
 		(f.State == "" || s.anyRecipient(func(r *store.Recipient) bool { return r.State == f.State })) &&
-		(f.Recipient == "" || s.anyRecipient(func(r *store.Recipient) bool { return sameAddress(r.Address, f.Recipient) }))
+		(f.Recipient == "" || s.anyRecipient(func(r *store.Recipient) bool { return sameText(r.Address, f.Recipient) }))
+}
+
+// sameText compares as terms do: strings.EqualFold knows other pairs.
+func sameText(a, b string) bool {
+	if a == b {
+		return true
+	}
+	a, b = strings.ToLower(a), strings.ToLower(b)
+	return a == b
+}
+
+func hasMetadata(m *store.Message, key, value string) bool {
+	for k, v := range m.Metadata {
+		if v == value && sameText(k, key) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *state) anyPart(is func(*leased) bool) bool {
@@ -255,13 +295,4 @@ func (s *state) anyRecipient(is func(*store.Recipient) bool) bool {
 		}
 		return false
 	})
-}
-
-// sameAddress compares local parts exactly and domains without regard to case.
-func sameAddress(a, b string) bool {
-	i, j := strings.LastIndexByte(a, '@'), strings.LastIndexByte(b, '@')
-	if i < 0 || j < 0 {
-		return a == b
-	}
-	return a[:i] == b[:j] && strings.EqualFold(a[i:], b[j:])
 }

@@ -29,7 +29,9 @@ const (
 //	directory  kind of stream, server 8, stream ID  the same
 //	message    ID 16                                state of a message (codec_state.go)
 //	time       stamp 24                             nothing
-//	stream     server 8, stream, 0x00, stamp 24     nothing
+//	stream     server 8, stream, 0x00, stamp 24     nothing; only messages that are in no block
+//	block      server 8, stream, 0x00, stamp 24     messages of a stream, and what they are searched by (block.go); the newest names it
+//	live       as in block                          which messages of a block are there, and unfinished (blocks.go)
 //	queue      stamp 24, part 2                     ticket of an unfinished delivery (codec_ticket.go)
 //	held       stamp 24, part 2                     nothing; also in queue
 //	segment    journal segment 8                    messages 8, bytes 8 still needed of it
@@ -50,6 +52,8 @@ var (
 	bucketQueue     = []byte("queue")
 	bucketHeld      = []byte("held")
 	bucketSegment   = []byte("segment")
+	bucketBlock     = []byte("block")
+	bucketLive      = []byte("live")
 
 	bucketSuppression = []byte("suppression")
 	bucketBounce      = []byte("bounce")

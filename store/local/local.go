@@ -53,6 +53,7 @@ type Store struct {
 
 	checkpointing sync.Mutex       // one checkpoint at a time; held across its transaction on purpose
 	position      journal.Position // of the view; guarded by checkpointing
+	grown         map[string]int   // messages that streams got since their last search block was made; guarded by checkpointing
 	pruning       sync.Mutex       // one Prune at a time
 
 	loop    sync.WaitGroup // the checkpoint loop
@@ -118,6 +119,7 @@ func assemble(dir string, opts Options, db *viewDB) (*Store, error) {
 		keys:  newKeyLocks(),
 		lists: suppressions{db: db},
 		space: space{dir: dir, minFree: opts.MinFree, measure: opts.space},
+		grown: map[string]int{},
 		epoch: uint64(rand.Uint32()) + 1,
 		stop:  make(chan struct{}), closing: make(chan struct{}),
 	}, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/mailchute/mailchute/store"
 	"github.com/mailchute/mailchute/store/journal"
@@ -11,8 +12,11 @@ import (
 	"github.com/mailchute/mailchute/store/storetest"
 )
 
-// small keeps tests quick: segments of 4 MiB, none made ahead.
-var small = local.Options{Journal: journal.Options{SegmentSize: 4 << 20, NoPrewrite: true}, MinFree: -1}
+// small keeps tests quick: segments of 4 MiB, none made ahead. Few messages make
+// a search block, and soon.
+var small = local.Options{
+	Journal: journal.Options{SegmentSize: 4 << 20, NoPrewrite: true}, MinFree: -1, CheckpointEvery: 20 * time.Millisecond,
+}.WithBlocksOf(4)
 
 // opener opens engines that are closed, and then checked from the ground up,
 // when the test ends; a directory that was opened several times is checked once.

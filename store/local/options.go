@@ -33,6 +33,9 @@ type Options struct {
 	// Log receives what no caller can be told. Default: discarded.
 	Log *slog.Logger
 
+	// blockSize is how many messages a search block has, at most maxBlock, which
+	// is the default. Tests make it smaller.
+	blockSize int
 	// space replaces the measurement of free space in tests.
 	space func(dir string) (free, total int64, err error)
 	// commitFault fails bbolt commits in tests, before or after they took effect.
@@ -57,6 +60,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxOverlayBytes <= 0 {
 		o.MaxOverlayBytes = 64 << 20
+	}
+	if o.blockSize <= 0 {
+		o.blockSize = maxBlock
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -250,3 +250,20 @@ func (o *overlay) allLocked() map[store.ID]entry {
 	}
 	return m
 }
+
+// some returns the messages newer than the view that pick selects. pick must be quick.
+func (o *overlay) some(pick func(*state) bool) (out []entry) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id, e := range o.flushing {
+		if _, newer := o.dirty[id]; !newer && pick(e.state) {
+			out = append(out, e)
+		}
+	}
+	for _, e := range o.dirty {
+		if pick(e.state) {
+			out = append(out, e)
+		}
+	}
+	return out
+}

@@ -204,7 +204,7 @@ func (r *Rebuilt) setAside(path string) error {
 
 // fold applies all of a journal to an empty view.
 func fold(ctx context.Context, opts Options, db *viewDB, j journalFile, epoch uint64) (*Store, error) {
-	s := &Store{opts: opts, log: opts.Log, db: db, jour: j, over: newOverlay(opts, j.End), epoch: epoch}
+	s := &Store{opts: opts, log: opts.Log, db: db, jour: j, over: newOverlay(opts, j.End), epoch: epoch, grown: map[string]int{}}
 	if err := s.replay(ctx, journal.Position{}); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ var migrations = [...]func(*bbolt.Tx) error{
 	createBuckets,     // 0 → 1
 	createSuppression, // 1 → 2
 	createBounces,     // 2 → 3
+	createBlocks,      // 3 → 4
 }
 
 // ErrTooNew means that a newer version of mailchute wrote the directory.
@@ -37,6 +38,17 @@ func createBuckets(tx *bbolt.Tx) error {
 func createSuppression(tx *bbolt.Tx) error {
 	if _, err := tx.CreateBucketIfNotExists(bucketSuppression); err != nil {
 		return fmt.Errorf("creating bucket %s: %w", bucketSuppression, err)
+	}
+	return nil
+}
+
+// createBlocks makes room for the search index. The messages that are there get
+// theirs while the store is in use: see Store.seal.
+func createBlocks(tx *bbolt.Tx) error {
+	for _, name := range [][]byte{bucketBlock, bucketLive} {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return fmt.Errorf("creating bucket %s: %w", name, err)
+		}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -10,11 +11,15 @@ import (
 	"github.com/mailchute/mailchute/store"
 )
 
-var rewrite = flag.Bool("update", false, "write testdata/v1 anew; only before version 1 is released")
+var rewrite = flag.Bool("update", false, "write the newest directory of testdata anew; only before its schema is released")
 
 // v1Dir is a data directory that schema version 1 wrote, with a message in each state that the
-// format knows. It is opened by every later version for ever.
-const v1Dir = "testdata/v1"
+// format knows. It is opened by every later version for ever, and so are those
+// of later schemas, which have the same messages.
+const (
+	v1Dir = "testdata/v1"
+	v4Dir = "testdata/v4" // two of the messages are in a search block
+)
 
 // The messages of v1Dir.
 var (
@@ -32,12 +37,18 @@ func mustID(s string) store.ID {
 	return id
 }
 
-func TestV1_OpensForEver(t *testing.T) {
+func TestSchemas_OpenForEver(t *testing.T) {
 	if *rewrite {
-		writeV1(t)
+		writeFixture(t, v4Dir)
 	}
-	dir := filepath.Join(t.TempDir(), "v1")
-	copyDir(t, v1Dir, dir)
+	for _, from := range []string{v1Dir, v4Dir} {
+		t.Run(filepath.Base(from), func(t *testing.T) { opensForEver(t, from) })
+	}
+}
+
+func opensForEver(t *testing.T, from string) {
+	dir := filepath.Join(t.TempDir(), "data")
+	copyDir(t, from, dir)
 	s := openT(t, dir, smallOptions())
 	if snap := s.Snapshot(); snap.Revision != 1 || snap.Servers[1].Name != "one" || len(snap.Streams) != 3 || snap.SMTPTokens[2].AccessKey != "key" {
 		t.Errorf("Snapshot = %+v", snap)
@@ -67,16 +78,19 @@ func TestV1_OpensForEver(t *testing.T) {
 		}
 		wantBody(t, s, tc.id, 700)
 	}
+	if n := totalT(t, s, store.Filter{Tag: "shipping", Queued: true}); n != 3 {
+		t.Errorf("%d queued messages are found, want 3", n)
+	}
 	checkT(t, s)
 }
 
-// writeV1 makes v1Dir as it is when the process dies with the last message not
-// yet in the view.
-func writeV1(t *testing.T) {
+// writeFixture makes a directory as it is when the process dies with the last
+// message not yet in the view.
+func writeFixture(t *testing.T, to string) {
 	t.Helper()
 	dir := t.TempDir()
 	opts := smallOptions()
-	opts.Journal.SegmentSize, opts.CheckpointEvery = 32<<10, time.Hour
+	opts.Journal.SegmentSize, opts.CheckpointEvery, opts.blockSize = 32<<10, time.Hour, 2
 	s := openT(t, dir, opts)
 	changes := []store.Change{{Server: &store.Server{ID: 1, Name: "one", DeliveryType: store.Live, Created: moment}}}
 	for _, stream := range store.DefaultStreams(1, store.ModeLive, moment) {
@@ -106,15 +120,15 @@ func writeV1(t *testing.T) {
 	err3 := s.Resolve(t.Context(), store.Resolution{Delivery: c.Delivery, Events: []store.Event{{At: moment, Kind: store.EventDeferred, Attempt: 1}}})
 	_, err4 := s.Amend(t.Context(), store.Hold, "ada", moment, v1Held)
 	deliverT(t, s, v1Sent)
-	err5 := s.checkpoint()
+	err5 := errors.Join(s.checkpoint(), s.seal())
 	accept(v1Tail)
-	for _, err := range []error{err, err2, err3, err4, err5, os.RemoveAll(v1Dir)} {
+	for _, err := range []error{err, err2, err3, err4, err5, os.RemoveAll(to)} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	copyDir(t, dir, v1Dir)
-	trim(t, filepath.Join(v1Dir, dbName))
+	copyDir(t, dir, to)
+	trim(t, filepath.Join(to, dbName))
 }
 
 // trim cuts off the pages of a bbolt file that were never used.

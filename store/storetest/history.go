@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"slices"
 	"time"
 
 	"github.com/mailchute/mailchute/store"
@@ -9,6 +10,11 @@ import (
 var historyTests = []test{
 	{"ListIsNewestFirst", historyOrder},
 	{"ListFilters", historyFilters},
+	{"SearchSeesEveryWrite", searchSees},
+	{"SearchOfNoWindow", func(e *env) {
+		_, _, err := e.Search(e.ctx(), store.Filter{}, -1, 10)
+		e.wantErr("Search", err, store.ErrInvalid)
+	}},
 	{"CursorWalksEverythingOnce", historyCursor},
 	{"MalformedCursor", func(e *env) {
 		_, _, err := e.List(e.ctx(), store.Filter{}, "not a cursor", 10)
@@ -55,9 +61,12 @@ func historyFilters(e *env) {
 	m.Server, m.Stream, m.From = 8, "broadcast", "Other@EXAMPLE.net"
 	b := e.put(m, ds, nil)
 	m, ds = mail(at(2), "three.example")
-	m.Stream = "broadcast"
+	m.Stream, m.Tag, m.Metadata = "broadcast", "rare", map[string]string{"Order": "Nr. 1"}
+	m.Header.Subject = "Grüss Gott"
 	c := e.put(m, ds, nil)
-	d := e.accept(at(3), "four.example")
+	m, ds = mail(at(3), "four.example")
+	m.Bounce = true
+	d := e.put(m, ds, nil)
 	e.finish(part(a, 0), 0, at(4))
 	e.finish(part(b, 1), 0, at(4))
 	e.amend(store.Hold, at(4), 1, c.ID)
@@ -77,8 +86,24 @@ func historyFilters(e *env) {
 			{"prefix of a stream", store.Filter{Server: 7, Stream: "broad"}, nil},
 			{"destination", store.Filter{Destination: "one.example"}, []store.ID{b.ID, a.ID}},
 			{"recipient", store.Filter{Recipient: "rcpt@THREE.example"}, []store.ID{c.ID}},
-			{"recipient in another case", store.Filter{Recipient: "Rcpt@three.example"}, nil},
-			{"sender", store.Filter{Sender: "Other@example.net"}, []store.ID{b.ID}},
+			{"recipient in another case", store.Filter{Recipient: "Rcpt@three.example"}, []store.ID{c.ID}},
+			{"part of a recipient", store.Filter{Recipient: "rcpt@three"}, nil},
+			{"reverse-path", store.Filter{Sender: "other@example.net"}, []store.ID{b.ID}},
+			{"From field", store.Filter{Sender: "APP@example.com", Server: 8}, []store.ID{b.ID}},
+			{"tag", store.Filter{Tag: "rare"}, []store.ID{c.ID}},
+			{"tag in another case", store.Filter{Tag: "Rare"}, nil},
+			{"subject", store.Filter{Subject: "RÜSS"}, []store.ID{c.ID}},
+			{"subject of two letters", store.Filter{Subject: "üß"}, []store.ID{d.ID, b.ID, a.ID}},
+			{"metadata", store.Filter{MetadataKey: "ORDER", Metadata: "Nr. 1"}, []store.ID{c.ID}},
+			{"metadata in another case", store.Filter{MetadataKey: "order", Metadata: "nr. 1"}, nil},
+			{"metadata of another key", store.Filter{MetadataKey: "color", Metadata: "Nr. 1"}, nil},
+			{"two that no message has both", store.Filter{Tag: "rare", Subject: "grüße"}, nil},
+			{"two that one has", store.Filter{Server: 7, Stream: "broadcast", Tag: "rare", Recipient: "rcpt@three.example"}, []store.ID{c.ID}},
+			{"outbound", store.Filter{Outbound: true, Destination: "four.example"}, nil},
+			{"outbound only", store.Filter{Outbound: true}, []store.ID{c.ID, b.ID, a.ID}},
+			{"finished", store.Filter{Finished: true}, []store.ID{a.ID}},
+			{"finished of a stream", store.Filter{Server: 7, Stream: "outbound", Finished: true}, []store.ID{a.ID}},
+			{"queued of a stream", store.Filter{Server: 7, Stream: "outbound", Queued: true}, []store.ID{d.ID}},
 			{"state sent", store.Filter{State: store.Sent}, []store.ID{b.ID, a.ID}},
 			{"state queued", store.Filter{State: store.Queued}, []store.ID{d.ID, c.ID, b.ID}},
 			{"held", store.Filter{Held: true}, []store.ID{c.ID}},
@@ -91,7 +116,67 @@ func historyFilters(e *env) {
 			if d := diff(tc.want, e.list(tc.f)); d != "" {
 				e.Errorf("%s, reopened %t: (-want +got)\n%s", tc.name, reopen, d)
 			}
+			e.wantFound(tc.name, tc.f, tc.want)
 		}
+	}
+}
+
+// wantFound compares every window of a search.
+func (e *env) wantFound(name string, f store.Filter, want []store.ID) {
+	e.Helper()
+	for offset := range len(want) + 2 {
+		for limit := range 3 {
+			records, total, err := e.Search(e.ctx(), f, offset, limit)
+			e.must(err)
+			var got []store.ID
+			for _, r := range records {
+				got = append(got, r.Message.ID)
+			}
+			window := want[min(offset, len(want)):min(offset+limit, len(want))]
+			if total != len(want) || !slices.Equal(window, got) {
+				e.Errorf("%s: Search from %d, %d of them = %v of %d, want %v of %d", name, offset, limit, got, total, window, len(want))
+			}
+		}
+	}
+}
+
+// searchSees has messages found at once, in the state that they are in, while
+// enough come in for every index.
+func searchSees(e *env) {
+	f := store.Filter{Server: 7, Stream: "outbound", Tag: "welcome"}
+	var all []store.ID
+	for i := range 60 {
+		m := e.accept(at(time.Duration(i)*time.Second), "one.example")
+		all = append([]store.ID{m.ID}, all...)
+		if i%3 == 0 {
+			e.finish(part(m, 0), 0, at(time.Minute))
+		}
+		e.wantFound("at once", store.Filter{Server: 7, Stream: "outbound", Since: m.Accepted}, []store.ID{m.ID})
+	}
+	m := e.accept(at(-time.Hour), "one.example") // older than all that were there
+	all = append(all, m.ID)
+	for i := range 2 {
+		queued := f
+		queued.Queued = true
+		done := f
+		done.Finished = true
+		_, nq, err := e.Search(e.ctx(), queued, 0, 1)
+		e.must(err)
+		records, nd, err := e.Search(e.ctx(), done, 19, 10)
+		e.must(err)
+		if nq != 41 || nd != 20 || len(records) != 1 || records[0].Message.ID != all[59] {
+			e.Errorf("%d queued, %d finished, the last %v, want 41, 20 and %s", nq, nd, records, all[59])
+		}
+		e.wantSame("all", all, e.list(f))
+		if i == 0 {
+			e.reopen()
+		}
+	}
+	if n, err := e.Prune(e.ctx(), at(time.Hour)); n != 20 || err != nil {
+		e.Errorf("Prune = %d, %v", n, err)
+	}
+	if _, n, err := e.Search(e.ctx(), f, 0, 1); n != 41 || err != nil {
+		e.Errorf("after Prune %d are found, %v, want 41", n, err)
 	}
 }
 

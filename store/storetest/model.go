@@ -55,6 +55,7 @@ func runModel(t *testing.T, open Open) {
 			"reopen": m.reopen,
 			"record": m.record,
 			"list":   m.list,
+			"search": m.search,
 			"lanes":  m.lanes,
 		})
 		m.all()
@@ -89,6 +90,10 @@ func (m *model) accept(rt *rapid.T) {
 	destinations := []string{"one.example", "two.example", "three.example"}[:rapid.IntRange(1, 3).Draw(rt, "parts")]
 	msg, ds := mail(m.now, destinations...)
 	msg.Stream = rapid.SampledFrom([]string{"outbound", "broadcast"}).Draw(rt, "stream")
+	msg.Tag = rapid.SampledFrom([]string{"", "welcome", "reset"}).Draw(rt, "tag")
+	msg.Header.Subject = rapid.SampledFrom([]string{"", "Your order 4711", "Your ORDER 4712", "Grüße"}).Draw(rt, "subject")
+	msg.Metadata = rapid.SampledFrom([]map[string]string{nil, {"Color": "blue"}, {"color": "Blue", "": "empty"}}).Draw(rt, "metadata")
+	msg.Bounce = rapid.IntRange(0, 5).Draw(rt, "notice") == 0
 	if rapid.IntRange(0, 9).Draw(rt, "large") == 0 {
 		msg = m.e.put(msg, ds, make([]byte, 300<<10))
 	} else {
@@ -272,12 +277,15 @@ func (m *model) record(rt *rapid.T) {
 	}
 }
 
-// list compares every page of a drawn filter.
-func (m *model) list(rt *rapid.T) {
-	var f store.Filter
-	switch rapid.IntRange(0, 5).Draw(rt, "filter") {
-	case 5:
-		f.Bounce = true
+// filter draws one that names few or many things.
+func (m *model) filter(rt *rapid.T) (f store.Filter) {
+	maybe := func(name string, set func()) {
+		if rapid.IntRange(0, 3).Draw(rt, name) == 0 {
+			set()
+		}
+	}
+	pick := func(name string, of ...string) string { return rapid.SampledFrom(of).Draw(rt, name) }
+	switch rapid.IntRange(0, 8).Draw(rt, "filter") {
 	case 1:
 		f.Queued = true
 	case 2:
@@ -286,10 +294,29 @@ func (m *model) list(rt *rapid.T) {
 		f.Server, f.Stream = 7, "broadcast"
 	case 4:
 		f.State, f.Destination = store.Sent, "two.example"
+	case 5:
+		f.Bounce = true
+	case 6, 7, 8:
+		maybe("server", func() { f.Server = 7 })
+		maybe("stream", func() { f.Stream = "outbound" })
+		maybe("tag", func() { f.Tag = pick("the tag", "welcome", "none") })
+		maybe("recipient", func() { f.Recipient = pick("the recipient", "RCPT@one.example", "rcpt@two.example") })
+		maybe("sender", func() { f.Sender = pick("the sender", "app@EXAMPLE.com", "other@example.com") })
+		maybe("subject", func() { f.Subject = pick("the subject", "order 47", "2", "GRÜ", "order 4711 ") })
+		maybe("metadata", func() { f.MetadataKey, f.Metadata = "color", pick("the value", "blue", "Blue") })
+		maybe("finished", func() { f.Finished = true })
+		maybe("queued", func() { f.Queued = true })
+		maybe("outbound", func() { f.Outbound = true })
+		maybe("since", func() { f.Since = m.now.Add(-20 * time.Second) })
+		maybe("until", func() { f.Until = m.now.Add(-10 * time.Second) })
 	}
-	var want, got []store.Record
+	return f
+}
+
+// selected returns what a filter selects, newest first.
+func (m *model) selected(f store.Filter) (want []store.Record) {
 	for _, r := range m.mail {
-		if selects(f, r) {
+		if selects(f, r) && finds(f, r) {
 			want = append(want, *r)
 		}
 	}
@@ -299,6 +326,13 @@ func (m *model) list(rt *rapid.T) {
 		}
 		return strings.Compare(b.Message.ID.String(), a.Message.ID.String())
 	})
+	return want
+}
+
+// list compares every page of a drawn filter.
+func (m *model) list(rt *rapid.T) {
+	f := m.filter(rt)
+	var got []store.Record
 	limit := rapid.IntRange(1, 7).Draw(rt, "limit")
 	for cursor := ""; ; {
 		page, next, err := m.e.List(m.e.ctx(), f, cursor, limit)
@@ -308,7 +342,40 @@ func (m *model) list(rt *rapid.T) {
 			break
 		}
 	}
-	m.e.wantSame("list", want, got)
+	m.e.wantSame("list", m.selected(f), got)
+}
+
+// search compares a window of a drawn filter.
+func (m *model) search(rt *rapid.T) {
+	f := m.filter(rt)
+	want := m.selected(f)
+	offset, limit := rapid.IntRange(0, 9).Draw(rt, "offset"), rapid.IntRange(0, 9).Draw(rt, "limit")
+	got, total, err := m.e.Search(m.e.ctx(), f, offset, limit)
+	m.e.must(err)
+	m.e.wantSame("total", len(want), total)
+	want = want[min(offset, len(want)):min(offset+limit, len(want))]
+	m.e.wantSame("search", len(want), len(got))
+	for i := range want {
+		m.e.wantSame("search", want[i], got[i])
+	}
+}
+
+// finds is the part of a filter that searches have.
+func finds(f store.Filter, r *store.Record) bool {
+	m := r.Message
+	to := func(d store.Delivery) bool { return strings.EqualFold(d.Recipients[0].Address, f.Recipient) }
+	value, ok := m.Metadata["Color"]
+	if !ok {
+		value, ok = m.Metadata["color"]
+	}
+	return (f.Server == 0 || m.Server == f.Server) && (f.Tag == "" || m.Tag == f.Tag) &&
+		(f.Recipient == "" || slices.ContainsFunc(r.Deliveries, to)) &&
+		(f.Sender == "" || strings.EqualFold(m.From, f.Sender) || strings.EqualFold(m.Header.From, "App <"+f.Sender+">")) &&
+		(f.Subject == "" || strings.Contains(strings.ToLower(m.Header.Subject), strings.ToLower(f.Subject))) &&
+		(f.MetadataKey == "" || ok && value == f.Metadata) &&
+		(!f.Finished || !slices.ContainsFunc(r.Deliveries, func(d store.Delivery) bool { return !d.Done() })) &&
+		(!f.Outbound || !m.Bounce && !m.Returned) &&
+		(f.Since.IsZero() || !m.Accepted.Before(f.Since)) && (f.Until.IsZero() || m.Accepted.Before(f.Until))
 }
 
 func selects(f store.Filter, r *store.Record) bool {
@@ -316,7 +383,7 @@ func selects(f store.Filter, r *store.Record) bool {
 	return (!f.Queued || any(func(d store.Delivery) bool { return !d.Done() })) &&
 		(!f.Bounce || slices.ContainsFunc(r.Events, func(e store.Event) bool { return e.Bounce != "" })) &&
 		(!f.Held || any(func(d store.Delivery) bool { return !d.Held.IsZero() && !d.Done() })) &&
-		(f.Stream == "" || r.Message.Stream == f.Stream && r.Message.Server == f.Server) &&
+		(f.Stream == "" || r.Message.Stream == f.Stream) &&
 		(f.Destination == "" || any(func(d store.Delivery) bool { return d.Destination == f.Destination })) &&
 		(f.State == "" || any(func(d store.Delivery) bool { return d.Recipients[0].State == f.State }))
 }
