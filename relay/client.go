@@ -155,7 +155,8 @@ func (n *network) open(ctx context.Context, h hop, useTLS bool) (*conn, *fault) 
 func (n *network) dial(ctx context.Context, h hop) (*conn, *fault) {
 	dialCtx, cancel := context.WithTimeoutCause(ctx, n.opts.Timeouts.Connect, errors.New("no connection in time"))
 	defer cancel()
-	raw, err := n.dialer(h.target)(dialCtx, "tcp", h.address)
+	end := n.race(dialCtx, h)
+	raw, err := end.conn, end.err
 	if err != nil {
 		if dialCtx.Err() != nil {
 			err = context.Cause(dialCtx)
@@ -164,6 +165,10 @@ func (n *network) dial(ctx context.Context, h hop) (*conn, *fault) {
 		f := broken(phaseConnect, detailNoAnswer, fmt.Errorf("connecting to %s (%s): %w", h.host, h.address, err), n.opts.Now())
 		f.nowhere = errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)
 		return nil, f
+	}
+	if end.address != h.address {
+		transcriptOf(ctx).note("%s keeps silent", h.address)
+		h.address = end.address
 	}
 	c := newConn(raw, h, n.opts.Timeouts, n.opts.Now)
 	c.talk = transcriptOf(ctx)

@@ -27,7 +27,8 @@ const (
 // hop is a place to connect to with what its domain says about its TLS.
 type hop struct {
 	target
-	pact pact
+	pact  pact
+	rival string // another address of the same host, dialled too when this one keeps silent; "" means none
 }
 
 // walk goes through the mail hosts of one domain.
@@ -160,10 +161,11 @@ func (w *walk) host(ctx context.Context, name string, implicit bool) bool {
 		w.yield(hop{}, w.loop(name))
 		return false
 	}
-	for _, addr := range interleave(h.Addrs) {
+	addrs := interleave(h.Addrs)
+	for i, addr := range addrs {
 		t, f := w.n.addressTarget(name, addr, mode)
 		t.proof = g.proof()
-		if !w.yield(hop{t, g}, f) {
+		if !w.yield(hop{t, g, w.rivalOf(addrs, i)}, f) {
 			return false
 		}
 	}
@@ -201,7 +203,7 @@ func (w *walk) literal() {
 		return
 	}
 	t, f := w.n.addressTarget(addr.String(), addr, mode)
-	w.yield(hop{t, g}, f)
+	w.yield(hop{target: t, pact: g}, f)
 }
 
 // addressTarget refuses addresses that must not be reachable through a name somebody else controls.

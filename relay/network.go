@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -54,6 +55,7 @@ type errand struct {
 	env     envelope // rcpts: those without a result yet
 	open    func(context.Context) (io.ReadCloser, error)
 	results map[int]Result
+	met     []string // addresses that were reached out of their turn
 }
 
 // Send implements Transport.
@@ -175,6 +177,9 @@ func (n *network) deliver(ctx context.Context, e *errand) {
 		if f != nil {
 			transcriptOf(ctx).note("%s", f.reply.Text)
 			last = worse(last, f)
+			continue
+		}
+		if slices.Contains(e.met, h.address) {
 			continue
 		}
 		if h, f = n.from(h, e.sources); f != nil {

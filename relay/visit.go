@@ -20,6 +20,10 @@ func (n *network) visit(ctx context.Context, h hop, e *errand) (met bool, f *fau
 			if c, f = n.reach(ctx, h, met); f != nil {
 				return met, n.unmet(e, f)
 			}
+			if h.rival = ""; c.target.address != h.address {
+				h.address = c.target.address
+				e.met = append(e.met, h.address)
+			}
 		} else {
 			transcriptOf(ctx).note("on a kept connection to %s (%s)", h.host, h.address)
 		}
@@ -52,7 +56,9 @@ func (n *network) reach(ctx context.Context, h hop, met bool) (*conn, *fault) {
 	c, f := n.connect(ctx, h)
 	switch {
 	case f == nil:
-		n.unreached.reached(h.address)
+		if n.unreached.reached(c.target.address); c.target.address != h.address {
+			n.unreached.failed(h.address, n.opts.Now())
+		}
 	case ctx.Err() == nil && !met:
 		n.unreached.failed(h.address, n.opts.Now())
 	}

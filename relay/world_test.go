@@ -25,6 +25,7 @@ type world struct {
 	fail  map[string]error // by name
 	at    map[string]string
 	dials []string
+	notes []string
 }
 
 func newWorld() *world {
@@ -143,4 +144,17 @@ func fates(rs []relay.Result) string {
 		out[i] = fate(r)
 	}
 	return strings.Join(out, ", ")
+}
+
+// note writes down what a test's own dialler was asked for.
+func (w *world) note(address string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.notes = append(w.notes, address)
+}
+
+func (w *world) noted() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string(nil), w.notes...)
 }
