@@ -59,6 +59,20 @@ const (
 	CodeSuppressionLimit   Code = 1410
 	CodeSuppressionAddress Code = 1411
 
+	CodeURLInternal     Code = 606
+	CodeWebhookArchived Code = 1350
+	CodeWebhookInbound  Code = 1351
+	CodeWebhook         Code = 1352
+	CodeWebhookTrigger  Code = 1353
+	CodeWebhookURL      Code = 1354
+	CodeWebhookBody     Code = 1355
+	CodeWebhookID       Code = 1356
+	CodeWebhookFixed    Code = 1357
+	CodeWebhookHeader   Code = 1358
+	CodeWebhookLimit    Code = 1359
+	CodeWebhookValue    Code = 1361
+	CodeWebhookVerify   Code = 1364
+
 	CodeSMTPToken        Code = 1451
 	CodeSMTPTokenName    Code = 1456
 	CodeSMTPTokenInbound Code = 1457
@@ -99,10 +113,11 @@ var (
 	errBody        = Error{Status: http.StatusBadRequest, Code: CodeInvalidEmail, Message: "The request body could not be read."}
 	errContentType = Error{Status: http.StatusUnsupportedMediaType, Code: CodeContentType,
 		Message: "The Content-Type header must be application/json, text/json or text/x-json in UTF-8, and the body must not be compressed."}
-	errBusy     = Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: "The server is busy with large requests. Please try again.", RetryAfter: time.Second}
-	errSearches = Error{Status: http.StatusTooManyRequests, Code: CodeRateLimit, Message: "This token has too many searches under way. Please try again.", RetryAfter: time.Second}
-	errStopping = Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: "The server is shutting down. Please try again.", RetryAfter: 5 * time.Second}
-	errFull     = Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: "There is no space for new mail at present. Please try again.", RetryAfter: time.Minute}
+	errBusy       = Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: "The server is busy with large requests. Please try again.", RetryAfter: time.Second}
+	errSearches   = Error{Status: http.StatusTooManyRequests, Code: CodeRateLimit, Message: "This token has too many searches under way. Please try again.", RetryAfter: time.Second}
+	errStopping   = Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: "The server is shutting down. Please try again.", RetryAfter: 5 * time.Second}
+	errFull       = Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: "There is no space for new mail at present. Please try again.", RetryAfter: time.Minute}
+	errNoWebhooks = Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: "Webhooks are not served here."}
 )
 
 func errTooLarge(limit int64) *Error {

@@ -22,6 +22,7 @@ type Options struct {
 	Public               http.Handler     // answers what is below PublicPrefix, to everybody; nil: nothing is
 	PublicPrefix         string           // with its first and last slash
 	Now                  func() time.Time // time.Now
+	Webhooks             Webhooks         // nil: webhooks can be listed and deleted, and that is all
 }
 
 func (o Options) withDefaults() Options {

@@ -37,6 +37,7 @@ func (s *Server) routes() []route {
 		suppressionRoutes(),
 		bounceRoutes(),
 		serverRoutes(),
+		webhookRoutes(),
 	)
 }
 

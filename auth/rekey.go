@@ -15,7 +15,8 @@ import (
 func bind(kind Kind, id int64) string { return string(kind) + "/" + strconv.FormatInt(id, 10) }
 
 // KeysInUse counts, by key number, the tokens that need a key to be verified or
-// shown, and the DKIM keys that need one to sign.
+// shown, the DKIM keys that need one to sign, and the webhooks that need one to
+// be sent.
 func KeysInUse(s *store.Snapshot) map[uint32]int {
 	use := map[uint32]int{}
 	for _, t := range s.ServerTokens {
@@ -30,6 +31,11 @@ func KeysInUse(s *store.Snapshot) map[uint32]int {
 	for _, d := range s.Domains {
 		countDomainKeys(use, d)
 	}
+	for _, w := range s.Webhooks {
+		if number, ok := sealedKey(w.Sealed); ok {
+			use[number]++
+		}
+	}
 	return use
 }
 
@@ -41,9 +47,9 @@ func countKeys(use map[uint32]int, hash store.Digest, sealed []byte) {
 }
 
 // Check tells whether the key file belongs to the directory: every token can be
-// verified, every sealed token and DKIM key opened. For each key that the file
-// lacks the error holds a *KeyMissingError with the number of tokens and DKIM
-// keys that need it; one that does not open with the right key is
+// verified, every sealed token, DKIM key and webhook opened. For each key that the
+// file lacks the error holds a *KeyMissingError with the number of records that
+// need it; one that does not open with the right key is
 // store.ErrDamaged.
 func (k *Keyring) Check(s *store.Snapshot) error {
 	var faults []error
@@ -67,6 +73,10 @@ func (k *Keyring) Check(s *store.Snapshot) error {
 	for _, id := range slices.Sorted(maps.Keys(s.Domains)) {
 		faults = append(faults, k.checkDomain(s.Domains[id]))
 	}
+	for _, id := range slices.Sorted(maps.Keys(s.Webhooks)) {
+		_, err := k.OpenWebhook(s.Webhooks[id])
+		faults = append(faults, err)
+	}
 	return errors.Join(faults...)
 }
 
@@ -85,7 +95,7 @@ func (k *Keyring) usable(kind Kind, id int64, hash store.Digest, sealed []byte) 
 	return nil
 }
 
-// Reset returns the changes that delete every token and DKIM key which this key
+// Reset returns the changes that delete every token, DKIM key and webhook which this key
 // file cannot verify or open: the way on when the right file is lost for good.
 // The clients need new tokens, the domains new keys. Users, servers, streams
 // and domains stay.
@@ -114,12 +124,18 @@ func (k *Keyring) Reset(s *store.Snapshot) []store.Change {
 			out = append(out, store.Change{Domain: &d})
 		}
 	}
+	for _, id := range slices.Sorted(maps.Keys(s.Webhooks)) {
+		w := s.Webhooks[id]
+		if _, err := k.OpenWebhook(w); err != nil {
+			out = append(out, store.Change{Delete: true, Webhook: &w})
+		}
+	}
 	return out
 }
 
 // Rekey seals and hashes the server and account tokens and seals the DKIM keys
-// with the newest key, all in one transaction, and returns how many tokens and
-// domains it moved. Tokens and DKIM keys themselves stay as they are. SMTP
+// and webhooks with the newest key, all in one transaction, and returns how many
+// tokens, domains and webhooks it moved. Tokens and DKIM keys themselves stay as they are. SMTP
 // tokens keep their key, since their secrets are not known.
 func (k *Keyring) Rekey(ctx context.Context, d store.Directory) (int, error) {
 	changes, err := k.rekeyed(d.Snapshot())
@@ -165,6 +181,15 @@ func (k *Keyring) rekeyed(s *store.Snapshot) ([]store.Change, error) {
 		}
 		if moved {
 			out = append(out, store.Change{Domain: &d})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.Webhooks)) {
+		w, moved, err := k.moveWebhook(s.Webhooks[id])
+		if err != nil {
+			return nil, err
+		}
+		if moved {
+			out = append(out, store.Change{Webhook: &w})
 		}
 	}
 	return out, nil

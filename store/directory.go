@@ -283,6 +283,7 @@ type Change struct {
 	SMTPToken    *SMTPToken
 	Domain       *Domain
 	Signature    *Signature
+	Webhook      *Webhook
 }
 
 // Directory holds who may do what: account, users, servers, streams, tokens,

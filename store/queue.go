@@ -201,6 +201,7 @@ type Store interface {
 	History
 	Suppressions
 	Bounces
+	Notifications
 	// Close ends the engine. Calls under way end with their result or ErrClosed.
 	Close() error
 }

@@ -37,6 +37,7 @@ type Snapshot struct {
 	SMTPTokens    map[int64]SMTPToken
 	Domains       map[int64]Domain
 	Signatures    map[int64]Signature
+	Webhooks      map[int64]Webhook
 }
 
 // NextID returns a number that no record of this snapshot uses. Add n for
@@ -85,8 +86,8 @@ func (s *Snapshot) VerifiedSender(local, domain string) bool {
 // With returns the snapshot that the changes make of s, or the first rule that
 // they break: ErrNotFound for a missing parent or a missing record to delete,
 // ErrExists for a duplicate name, access key or hash, ErrLimit, ErrInvalid.
-// Deleting a server deletes its streams and tokens, deleting a stream its SMTP
-// tokens. s is not changed. Every engine uses it, so all have the same rules.
+// Deleting a server deletes its streams, tokens and webhooks, deleting a stream
+// its SMTP tokens and webhooks. s is not changed. Every engine uses it, so all have the same rules.
 func (s *Snapshot) With(changes ...Change) (*Snapshot, error) {
 	next := s.clone()
 	next.Revision++
@@ -108,6 +109,7 @@ func (s *Snapshot) clone() *Snapshot {
 	n.SMTPTokens = cloned(s.SMTPTokens)
 	n.Domains = cloned(s.Domains)
 	n.Signatures = cloned(s.Signatures)
+	n.Webhooks = cloned(s.Webhooks)
 	return &n
 }
 
@@ -139,6 +141,8 @@ func (s *Snapshot) apply(c Change) error {
 		return put(s, s.Domains, c.Domain.ID, *c.Domain, c.Delete, s.checkDomain)
 	case c.Signature != nil:
 		return put(s, s.Signatures, c.Signature.ID, *c.Signature, c.Delete, s.checkSignature)
+	case c.Webhook != nil:
+		return put(s, s.Webhooks, c.Webhook.ID, *c.Webhook, c.Delete, s.checkWebhook)
 	}
 	return invalid("change", "names no record")
 }
@@ -170,6 +174,7 @@ func (s *Snapshot) applyServer(c Change) error {
 	maps.DeleteFunc(s.Streams, func(k StreamKey, _ Stream) bool { return k.Server == id })
 	maps.DeleteFunc(s.ServerTokens, func(_ int64, t ServerToken) bool { return t.Server == id })
 	maps.DeleteFunc(s.SMTPTokens, func(_ int64, t SMTPToken) bool { return t.Server == id })
+	maps.DeleteFunc(s.Webhooks, func(_ int64, w Webhook) bool { return w.Server == id })
 	return nil
 }
 
@@ -187,6 +192,7 @@ func (s *Snapshot) applyStream(c Change) error {
 	}
 	delete(s.Streams, key)
 	maps.DeleteFunc(s.SMTPTokens, func(_ int64, t SMTPToken) bool { return t.Server == key.Server && t.Stream == key.Stream })
+	maps.DeleteFunc(s.Webhooks, func(_ int64, w Webhook) bool { return w.Server == key.Server && w.Stream == key.Stream })
 	return nil
 }
 

@@ -119,7 +119,7 @@ func checkStore(ctx context.Context, a *admin, full bool) error {
 		findings = append(findings, finding{"store", false, fmt.Sprintf("and %d more", report.More)})
 	}
 	if report.OK() {
-		findings = append(findings, found("store", nil, fmt.Sprintf("%d messages, %d deliveries unfinished, %d bodies read, %d addresses suppressed", report.Messages, report.Unfinished, report.Bodies, report.Suppressions)))
+		findings = append(findings, found("store", nil, fmt.Sprintf("%d messages, %d deliveries unfinished, %d bodies read, %d addresses suppressed, %d events wait for webhooks", report.Messages, report.Unfinished, report.Bodies, report.Suppressions, report.Notifications)))
 	}
 	return printFindings(a, findings)
 }
@@ -195,7 +195,7 @@ func (a *app) rebuild(cmd *cobra.Command) error {
 }
 
 func sayRebuilt(a *admin, r local.Rebuilt) error {
-	a.say("Rebuilt the view: %d messages, %d deliveries unfinished, %d directory records, %d suppressions.", r.Messages, r.Unfinished, r.Records, r.Suppressions)
+	a.say("Rebuilt the view: %d messages, %d deliveries unfinished, %d directory records, %d suppressions, %d events for webhooks.", r.Messages, r.Unfinished, r.Records, r.Suppressions, r.Notifications)
 	if r.Old != "" {
 		a.say("The old file is kept as %s.", r.Old)
 	}

@@ -177,7 +177,7 @@ func (c *control) run(w http.ResponseWriter, r *http.Request) {
 // usual log. Arguments are never logged: a slip may put a secret there.
 func commandLevel(command string) slog.Level {
 	switch command[strings.LastIndexByte(command, ' ')+1:] {
-	case "list", "show", "export", "lanes", "raw", "status", "check", "":
+	case "list", "show", "dead", "export", "lanes", "raw", "status", "check", "":
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo

@@ -66,6 +66,8 @@ import (
 //	cert NAME                   make NAME.crt and NAME.key
 //	wait-cert NAME              wait until $SMTPS shows NAME.crt
 //	no-secrets FILE...          none of the secrets printed so far is in the files
+//	hooks STATUS                start an endpoint for webhooks at $HOOK that answers with the status, or let it answer so from now on
+//	wait-hook TEXT              wait until it has got a request that has the text; the request goes to hook.json
 
 // noExitSleep spares each process the second that the race detector waits at its
 // end by default.
@@ -115,6 +117,8 @@ func TestScripts(t *testing.T) {
 			"cert":              onStage((*stage).cert),
 			"wait-cert":         onStage((*stage).waitCert),
 			"no-secrets":        onStage((*stage).noSecrets),
+			"hooks":             onStage((*stage).startHooks),
+			"wait-hook":         onStage((*stage).waitHook),
 		},
 	})
 }
@@ -130,6 +134,7 @@ type stage struct {
 	session *demoSession
 	load    *load
 	secrets []string
+	hooks   *hookEndpoint
 }
 
 func onStage(run func(*stage, *testscript.TestScript, []string)) func(*testscript.TestScript, bool, []string) {

@@ -25,6 +25,7 @@ import (
 	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/relay"
 	"github.com/mailchute/mailchute/smtpd"
+	"github.com/mailchute/mailchute/webhook"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -76,6 +77,7 @@ type server struct {
 	domains  *domains.Keeper
 	outbound *outbound
 	control  *control
+	webhooks *webhook.Sender
 	reload   func() (Config, error) // nil: SIGHUP does nothing
 	level    *slog.LevelVar
 
@@ -116,6 +118,7 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	if err := s.openListeners(in); err != nil {
 		return nil, err
 	}
+	s.webhooks = webhook.New(db, keyring, cfg.Webhooks.options(log.With("part", "webhook")))
 	if err := s.openUnsubscribe(); err != nil {
 		return nil, err
 	}
@@ -223,6 +226,7 @@ func (s *server) run(ctx context.Context) (err error) {
 	g.Go(func() error { return s.hangups(ctx, hangup) })
 	g.Go(func() error { return s.retain(ctx) })
 	g.Go(func() error { return s.domains.Run(ctx) })
+	g.Go(func() error { return ended(ctx, "webhook sender", s.webhooks.Run(ctx)) })
 	g.Go(func() error { return s.outbound.Run(ctx) })
 	g.Go(func() error { return faulted(ctx, s.files.store.Fault()) })
 	g.Go(func() error {

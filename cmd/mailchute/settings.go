@@ -30,6 +30,7 @@ type Config struct {
 	Intake      IntakeConfig      `mapstructure:"intake"`
 	Delivery    DeliveryConfig    `mapstructure:"delivery"`
 	Bounces     BouncesConfig     `mapstructure:"bounces"`
+	Webhooks    WebhooksConfig    `mapstructure:"webhooks"`
 	Unsubscribe UnsubscribeConfig `mapstructure:"unsubscribe"`
 	Storage     StorageConfig     `mapstructure:"storage"`
 	Control     ControlConfig     `mapstructure:"control"`
@@ -156,6 +157,7 @@ func Default() Config {
 		},
 		Intake:   IntakeConfig{HeaderSize: 100 * KiB, HeaderFields: 1000, LineLength: 998, ReceivedHops: 100},
 		Delivery: defaultDelivery(),
+		Webhooks: defaultWebhooks(),
 		Storage:  StorageConfig{Retention: 45 * 24 * time.Hour},
 		Grace:    30 * time.Second,
 	}
@@ -256,6 +258,7 @@ func (c Config) Validate() error {
 	c.Intake.validate(&p)
 	c.Delivery.validate(&p)
 	c.Bounces.validate(&p)
+	c.Webhooks.validate(&p)
 	c.Unsubscribe.validate(&p, c.API)
 	number(&p, "storage.retention", c.Storage.Retention, time.Hour, 3650*24*time.Hour)
 	number(&p, "storage.min_free", c.Storage.MinFree, 0, 1024*GiB)

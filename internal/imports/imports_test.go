@@ -18,13 +18,14 @@ const module = "github.com/mailchute/mailchute/"
 // direction lists, for every package, the packages of ours that its own files
 // may import. What is not listed may not exist.
 var direction = map[string][]string{
-	"cmd/mailchute":         {"api", "api/unsubscribe", "smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "doctor", "returns", "store", "store/local", "store/journal", "internal/failpoint", "internal/smtpbase"},
+	"cmd/mailchute":         {"api", "api/unsubscribe", "smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "doctor", "returns", "store", "store/local", "store/journal", "webhook", "internal/failpoint", "internal/smtpbase"},
 	"api":                   {"internal/failpoint", "api/openapi", "intake", "auth", "message", "message/bounce", "message/compose", "store"},
 	"api/openapi":           {},
 	"api/unsubscribe":       {"message", "store"},
 	"smtpd":                 {"internal/failpoint", "intake", "auth", "message", "store"},
 	"intake":                {"auth", "message", "message/dkim", "store"},
 	"doctor":                {"message/dkim", "relay/dane"},
+	"webhook":               {"message", "message/bounce", "store"},
 	"domains":               {"auth", "message", "message/dkim", "store"},
 	"relay":                 {"internal/failpoint", "message", "message/bounce", "store", "relay/dane", "relay/mtasts", "relay/tlsrpt"},
 	"returns":               {"auth", "intake", "message", "message/bounce", "relay", "store"},

@@ -21,12 +21,13 @@ const maxProblems = 100
 
 // Report is what Check found.
 type Report struct {
-	Messages     int      `json:"messages"`
-	Unfinished   int      `json:"unfinished"`   // deliveries
-	Bodies       int      `json:"bodies"`       // read and compared with their hash
-	Suppressions int      `json:"suppressions"` // addresses on lists
-	Problems     []string `json:"problems"`     // for people; at most 100
-	More         int      `json:"more"`         // problems beyond those
+	Messages      int      `json:"messages"`
+	Unfinished    int      `json:"unfinished"`    // deliveries
+	Bodies        int      `json:"bodies"`        // read and compared with their hash
+	Suppressions  int      `json:"suppressions"`  // addresses on lists
+	Notifications int      `json:"notifications"` // events that wait for webhooks
+	Problems      []string `json:"problems"`      // for people; at most 100
+	More          int      `json:"more"`          // problems beyond those
 }
 
 // OK tells whether nothing is wrong.
@@ -184,6 +185,9 @@ func (c *recount) run(ctx context.Context, tx *bbolt.Tx) error {
 	if err := checkSuppressions(tx, c.r); err != nil {
 		return err
 	}
+	if err := checkHooks(tx, c.r); err != nil {
+		return err
+	}
 	c.message, c.time, c.stream = tx.Bucket(bucketMessage), tx.Bucket(bucketTime), tx.Bucket(bucketStream)
 	c.queue, c.heldBucket, c.blocks = tx.Bucket(bucketQueue), tx.Bucket(bucketHeld), openBlocks(tx)
 	c.bounce, c.bounceID = tx.Bucket(bucketBounce), tx.Bucket(bucketBounceID)
@@ -335,7 +339,7 @@ func (s *Store) checkRebuilt(ctx context.Context, r *Report) error {
 	if err != nil {
 		return err
 	}
-	shadow, err := fold(ctx, s.opts, db, s.jour, s.epoch)
+	shadow, err := fold(ctx, s.opts, db, s.jour, s.epoch, nil)
 	if err == nil {
 		err = s.whole(ctx, func(tx *bbolt.Tx, to journal.Position) error {
 			// What the fold has read of this already is applied twice, to no effect.

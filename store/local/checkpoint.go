@@ -71,7 +71,13 @@ func (s *Store) writeBatch(b batch) error {
 		s.over.settle(b, nil)
 		return nil
 	}
-	err := s.db.write(b.write)
+	var touched map[int64]struct{}
+	err := s.db.write(func(tx *bbolt.Tx) (err error) {
+		if err = b.write(tx); err == nil && s.hooks != nil {
+			touched, err = s.hooks.derive(tx, b.entries)
+		}
+		return err
+	})
 	failpoint.Hit(failpoint.ViewCommitted)
 	s.over.settle(b, err)
 	if err != nil {
@@ -79,6 +85,9 @@ func (s *Store) writeBatch(b batch) error {
 	}
 	s.position = b.position
 	s.grew(b.entries)
+	if s.hooks != nil {
+		s.hooks.announce(touched)
+	}
 	return nil
 }
 
@@ -150,6 +159,10 @@ func (o *overlay) settle(b batch, failed error) {
 			continue
 		case failed != nil && e.gone && !e.fresh && !newer.gone:
 			newer.fresh, newer.drop = true, e.state
+			newer.news += e.news
+			o.dirty[id] = newer
+		case failed != nil:
+			newer.news += e.news
 			o.dirty[id] = newer
 		}
 		o.bytes -= e.size

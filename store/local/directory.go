@@ -161,6 +161,8 @@ func named(s *store.Snapshot, c store.Change) (key []byte, v any) {
 		return recordOf(kindDomain, c.Domain.ID, s.Domains)
 	case c.Signature != nil:
 		return recordOf(kindSignature, c.Signature.ID, s.Signatures)
+	case c.Webhook != nil:
+		return recordOf(kindWebhook, c.Webhook.ID, s.Webhooks)
 	}
 	return nil, nil
 }
@@ -180,6 +182,7 @@ func missingKeys(old, next *store.Snapshot) (keys [][]byte) {
 	keys = missing(keys, kindSMTPToken, old.SMTPTokens, next.SMTPTokens)
 	keys = missing(keys, kindDomain, old.Domains, next.Domains)
 	keys = missing(keys, kindSignature, old.Signatures, next.Signatures)
+	keys = missing(keys, kindWebhook, old.Webhooks, next.Webhooks)
 	for k := range old.Streams {
 		if _, ok := next.Streams[k]; !ok {
 			keys = append(keys, directoryStreamKey(k))
@@ -269,6 +272,8 @@ func decodeRecord(s *store.Snapshot, kind byte, text []byte) error {
 		return into(text, s.Domains, func(v store.Domain) int64 { return v.ID })
 	case kindSignature:
 		return into(text, s.Signatures, func(v store.Signature) int64 { return v.ID })
+	case kindWebhook:
+		return into(text, s.Webhooks, func(v store.Webhook) int64 { return v.ID })
 	}
 	return fmt.Errorf("kind %d is unknown: %w", kind, store.ErrDamaged)
 }

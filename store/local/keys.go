@@ -38,11 +38,18 @@ const (
 //	suppression  server 8, stream, 0x00, address    version, CRC-32C of the JSON 4, JSON of its changes
 //	bounce     server 8, stream, 0x00, time 8, bounce ID 8  a bounce, as filters see it (bounces.go)
 //	bounceid   server 8, bounce ID 8, message 16  nothing
+//	hook       webhook 8, lane 16, number 8         notification that waits (codec_notification.go)
+//	hookdue    webhook 8, due 8, lane 16, number 8  nothing; the first of each lane of hook
+//	hookdead   webhook 8, died 8, number 8          notification that was given up
 //
 // A stamp is the time of acceptance in nanoseconds since 1970 with the sign bit
 // inverted, 8, and the message's ID, 16: time order, made unique.
 //
-// directory and suppression are the only buckets that the journal cannot bring back.
+// A lane is what notifications are in order of: a message's ID, or a hash of an
+// address on a list. Numbers grow and are never used again.
+//
+// directory, suppression and the hook buckets are the only ones that the journal
+// cannot bring back.
 var (
 	bucketMeta      = []byte("meta")
 	bucketDirectory = []byte("directory")
@@ -58,6 +65,10 @@ var (
 	bucketSuppression = []byte("suppression")
 	bucketBounce      = []byte("bounce")
 	bucketBounceID    = []byte("bounceid")
+
+	bucketHook     = []byte("hook")
+	bucketHookDue  = []byte("hookdue")
+	bucketHookDead = []byte("hookdead")
 
 	keySchema   = []byte("schema")
 	keyPosition = []byte("position")
@@ -75,6 +86,7 @@ const (
 	kindSMTPToken
 	kindDomain
 	kindSignature
+	kindWebhook
 )
 
 const stampSize = 24

@@ -43,6 +43,7 @@ type Store struct {
 	over  *overlay
 	keys  *keyLocks
 	lists suppressions
+	hooks *hooks // nil in what only folds the journal
 	space space
 	// epoch tells the leases of this process from those of earlier ones, which
 	// are void. It is random: should two be equal, an old lease is waited for.
@@ -113,11 +114,13 @@ func assemble(dir string, opts Options, db *viewDB) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	hooks := newHooks(db, directory.current.Load)
 	return &Store{
 		root: dir, opts: opts, log: opts.Log, db: db, dir: directory, jour: j,
 		over:  newOverlay(opts, j.End),
 		keys:  newKeyLocks(),
-		lists: suppressions{db: db},
+		lists: suppressions{db: db, hooks: hooks},
+		hooks: hooks,
 		space: space{dir: dir, minFree: opts.MinFree, measure: opts.space},
 		grown: map[string]int{},
 		epoch: uint64(rand.Uint32()) + 1,

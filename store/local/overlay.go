@@ -40,6 +40,7 @@ type entry struct {
 	gone  bool   // forgotten; state is the last one, for its keys
 	fresh bool   // the view has nothing of it
 	drop  *state // an earlier message of the same ID whose keys the view still has
+	news  int    // newest events of state that the view lacks; see hooks.derive
 	size  int64
 }
 
@@ -123,6 +124,17 @@ type update struct {
 	next *state // nil: forgotten
 }
 
+// news is how many events the record added.
+func (u update) news() int {
+	switch {
+	case u.next == nil:
+		return 0
+	case u.old == nil:
+		return u.next.logged
+	}
+	return u.next.logged - u.old.logged
+}
+
 // apply makes updates visible, all at once, and ends the write.
 func (o *overlay) apply(w *writing, updates ...update) {
 	o.mu.Lock()
@@ -140,7 +152,7 @@ func (o *overlay) apply(w *writing, updates ...update) {
 // the view if it is known at all, whatever it was when the write began.
 func (o *overlay) put(u update) {
 	before := o.dirty[u.id]
-	e := entry{state: u.next, fresh: u.old == nil, gone: u.next == nil}
+	e := entry{state: u.next, fresh: u.old == nil, gone: u.next == nil, news: before.news + u.news()}
 	if before.state != nil {
 		e.fresh, e.drop = before.fresh, before.drop
 		if before.gone && !before.fresh {

@@ -25,6 +25,8 @@ type Rebuilt struct {
 	// Suppressions is the number of addresses whose entries on lists were kept,
 	// those that were taken off them included.
 	Suppressions int `json:"suppressions"`
+	// Notifications is the number of events for webhooks that were kept.
+	Notifications int `json:"notifications"`
 	// Lost says what is not there any more: directory records that could not be
 	// read, damaged parts of the journal. Empty when nothing was lost.
 	Lost []string `json:"lost"`
@@ -67,8 +69,12 @@ func (r *Rebuilt) run(ctx context.Context, dir string, opts Options) error {
 	if err == nil {
 		err = r.suppressions(path, fresh, opts)
 	}
+	var queued *journal.Position
 	if err == nil {
-		err = r.mail(ctx, dir, fresh, opts)
+		queued, err = r.notifications(path, fresh, opts)
+	}
+	if err == nil {
+		err = r.mail(ctx, dir, fresh, opts, queued)
 	}
 	if err == nil {
 		err = r.setAside(path)
@@ -162,8 +168,9 @@ func (r *Rebuilt) suppressions(path, fresh string, opts Options) error {
 	return errors.Join(err, to.close())
 }
 
-// mail applies the whole journal to the fresh file.
-func (r *Rebuilt) mail(ctx context.Context, dir, fresh string, opts Options) error {
+// mail applies the whole journal to the fresh file. What happened behind queued
+// is queued for webhooks; nothing where that is nil.
+func (r *Rebuilt) mail(ctx context.Context, dir, fresh string, opts Options, queued *journal.Position) error {
 	j, err := journal.Open(filepath.Join(dir, journalName), opts.Journal)
 	if err != nil {
 		return err
@@ -172,7 +179,16 @@ func (r *Rebuilt) mail(ctx context.Context, dir, fresh string, opts Options) err
 	if err != nil {
 		return errors.Join(err, j.Close())
 	}
-	folded, err := fold(ctx, opts, db, j, 0)
+	var hooks *hooks
+	if queued != nil {
+		d, err := loadDirectory(db)
+		if err != nil {
+			return errors.Join(err, db.close(), j.Close())
+		}
+		hooks = newHooks(db, d.current.Load)
+		hooks.from = *queued
+	}
+	folded, err := fold(ctx, opts, db, j, 0, hooks)
 	if err == nil && folded.unreadable > 0 {
 		r.Lost = append(r.Lost, fmt.Sprintf("%d journal records that cannot be made sense of", folded.unreadable))
 	}
@@ -202,9 +218,10 @@ func (r *Rebuilt) setAside(path string) error {
 	return err
 }
 
-// fold applies all of a journal to an empty view.
-func fold(ctx context.Context, opts Options, db *viewDB, j journalFile, epoch uint64) (*Store, error) {
-	s := &Store{opts: opts, log: opts.Log, db: db, jour: j, over: newOverlay(opts, j.End), epoch: epoch, grown: map[string]int{}}
+// fold applies all of a journal to an empty view. With nil for hooks, what
+// happened causes nothing.
+func fold(ctx context.Context, opts Options, db *viewDB, j journalFile, epoch uint64, hooks *hooks) (*Store, error) {
+	s := &Store{opts: opts, log: opts.Log, db: db, jour: j, over: newOverlay(opts, j.End), epoch: epoch, grown: map[string]int{}, hooks: hooks}
 	if err := s.replay(ctx, journal.Position{}); err != nil {
 		return nil, err
 	}

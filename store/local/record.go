@@ -179,7 +179,15 @@ func readCopied(f *fields, inline extent) change {
 	return copied{s}
 }
 
-func (c copied) apply(*state) *state { return c.state.with() }
+// apply adds no events: those in the copy were told of by the records that it
+// replaces.
+func (c copied) apply(old *state) *state {
+	next := c.state.with()
+	if next.logged = 0; old != nil {
+		next.logged = old.logged
+	}
+	return next
+}
 
 // claimed is a lease taken.
 type claimed struct {

@@ -105,6 +105,9 @@ func (s *Store) reapply(l *located) error {
 	}
 	if next != nil {
 		next = next.voidLeases(s.epoch)
+		if s.hooks.settled(l.position()) {
+			next = next.silent(old)
+		}
 	}
 	s.over.mu.Lock()
 	defer s.over.mu.Unlock()

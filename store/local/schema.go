@@ -18,6 +18,7 @@ var migrations = [...]func(*bbolt.Tx) error{
 	createSuppression, // 1 → 2
 	createBounces,     // 2 → 3
 	createBlocks,      // 3 → 4
+	createHooks,       // 4 → 5
 }
 
 // ErrTooNew means that a newer version of mailchute wrote the directory.
@@ -46,6 +47,15 @@ func createSuppression(tx *bbolt.Tx) error {
 // theirs while the store is in use: see Store.seal.
 func createBlocks(tx *bbolt.Tx) error {
 	for _, name := range [][]byte{bucketBlock, bucketLive} {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return fmt.Errorf("creating bucket %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func createHooks(tx *bbolt.Tx) error {
+	for _, name := range [][]byte{bucketHook, bucketHookDue, bucketHookDead} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return fmt.Errorf("creating bucket %s: %w", name, err)
 		}

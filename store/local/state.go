@@ -23,6 +23,8 @@ type state struct {
 	// at is where the newest record that is in this state begins. A replay skips records
 	// that are not behind it.
 	at journal.Position
+	// logged counts the events added since the state was decoded. It is not stored.
+	logged int
 }
 
 // extent is a piece of a body: the last length bytes of a journal record,
@@ -56,6 +58,7 @@ func (s *state) with() *state {
 
 // log adds events behind those that are there.
 func (s *state) log(events ...store.Event) {
+	s.logged += len(events)
 	all := slices.Concat(s.events, events)
 	s.events = all[max(0, len(all)-maxEvents):]
 }

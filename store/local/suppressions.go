@@ -25,7 +25,8 @@ const suppressionFormat = 1
 // copy all of them forward, and they are looked up at every submission, so the view
 // would have to hold them anyway. Writers that come together share one synced transaction.
 type suppressions struct {
-	db *viewDB
+	db    *viewDB
+	hooks *hooks
 
 	mu      sync.Mutex // guards waiting
 	waiting []*listWrite
@@ -42,8 +43,9 @@ type listWrite struct {
 }
 
 type listPut struct {
-	key   []byte
-	value listed
+	key     []byte
+	value   listed
+	changes []store.SuppressionChange // what webhooks are told of
 }
 
 // listed is what is known of an address on one list, oldest change first. It is
@@ -152,8 +154,16 @@ func (w *suppressions) write(call *listWrite) error {
 	calls := w.waiting
 	w.waiting = nil
 	w.mu.Unlock()
-	err := w.db.write(func(tx *bbolt.Tx) error { return runWrites(tx.Bucket(bucketSuppression), calls) })
+	var touched map[int64]struct{}
+	err := w.db.write(func(tx *bbolt.Tx) error {
+		t := openHooks(tx)
+		touched = t.touched
+		return w.run(tx.Bucket(bucketSuppression), t, calls)
+	})
 	failpoint.Hit(failpoint.SuppressionListed)
+	if err == nil {
+		w.hooks.announce(touched)
+	}
 	for _, c := range calls {
 		if c.done = true; c.err == nil {
 			c.err = err
@@ -162,7 +172,8 @@ func (w *suppressions) write(call *listWrite) error {
 	return call.err
 }
 
-func runWrites(b *bbolt.Bucket, calls []*listWrite) error {
+func (w *suppressions) run(b *bbolt.Bucket, t *hookTx, calls []*listWrite) error {
+	to := targetsIn(w.hooks.snapshot())
 	for _, c := range calls {
 		var puts []listPut
 		if puts, c.err = c.plan(b); c.err != nil {
@@ -172,6 +183,11 @@ func runWrites(b *bbolt.Bucket, calls []*listWrite) error {
 			v, err := puts[i].value.value()
 			if err == nil {
 				err = b.Put(puts[i].key, v)
+			}
+			for _, change := range puts[i].changes {
+				if err == nil {
+					err = w.hooks.changed(t, to, change)
+				}
 			}
 			if err != nil {
 				return err
@@ -213,7 +229,9 @@ func planSuppress(b *bbolt.Bucket, all []store.Suppression) (puts []listPut, add
 	for i := range all {
 		key := listKey(all[i].Server, all[i].Stream, all[i].Address)
 		if n, ok := at[string(key)]; ok {
-			puts[n].value.add(all[i])
+			if puts[n].value.add(all[i]) {
+				puts[n].changes = append(puts[n].changes, store.SuppressionChange{Suppression: all[i]})
+			}
 			continue
 		}
 		l, err := parseListed(b.Get(key))
@@ -228,7 +246,7 @@ func planSuppress(b *bbolt.Bucket, all []store.Suppression) (puts []listPut, add
 			added++
 		}
 		at[string(key)] = len(puts)
-		puts = append(puts, listPut{key, l})
+		puts = append(puts, listPut{key, l, []store.SuppressionChange{{Suppression: all[i]}}})
 	}
 	return puts, added, nil
 }
@@ -270,8 +288,9 @@ func planReactivate(b *bbolt.Bucket, r store.Reactivation) (puts []listPut, kept
 			kept = append(kept, s)
 			continue
 		}
+		was := c.suppression(r.Server, r.Stream, address)
 		c.Removed, c.RemovedBy = r.At.Round(0).UTC(), r.By
-		puts = append(puts, listPut{key, l})
+		puts = append(puts, listPut{key, l, []store.SuppressionChange{{Suppression: was, Removed: c.Removed, RemovedBy: c.RemovedBy}}})
 	}
 	return puts, kept, nil
 }

@@ -48,7 +48,9 @@ func oneOfEach() []store.Change {
 	for _, s := range store.DefaultStreams(1, store.ModeLive, start) {
 		changes = append(changes, store.Change{Stream: &s})
 	}
-	return append(changes, store.Change{SMTPToken: &store.SMTPToken{ID: 7, Server: 1, Stream: "outbound", AccessKey: "k", SecretHash: store.Digest{Key: 2, Sum: [32]byte{3}}, Created: start}})
+	return append(changes, store.Change{SMTPToken: &store.SMTPToken{ID: 7, Server: 1, Stream: "outbound", AccessKey: "k", SecretHash: store.Digest{Key: 2, Sum: [32]byte{3}}, Created: start}},
+		store.Change{Webhook: &store.Webhook{ID: 7, Server: 1, Stream: "outbound", URL: "https://hooks.example/x", Triggers: store.Triggers{Bounce: true, BounceContent: true},
+			Sealed: []byte{5}, Created: start}})
 }
 
 func directoryKeepsEveryKind(e *env) {

@@ -39,6 +39,7 @@ func Run(t *testing.T, open Open) {
 		{"History", historyTests},
 		{"Suppressions", suppressionTests},
 		{"Bounces", bounceTests},
+		{"Notifications", notificationTests},
 		{"Crash", crashTests},
 		{"Concurrent", concurrentTests},
 	} {

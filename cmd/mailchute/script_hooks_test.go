@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// hookEndpoint takes events for webhooks.
+type hookEndpoint struct {
+	mu     sync.Mutex
+	status int
+	got    []string // headers and body, one request each
+}
+
+func (s *stage) startHooks(ts *testscript.TestScript, args []string) {
+	status, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	if s.hooks == nil {
+		s.hooks = &hookEndpoint{}
+		srv := httptest.NewServer(s.hooks)
+		ts.Defer(srv.Close)
+		ts.Setenv("HOOK", srv.URL)
+	}
+	s.hooks.mu.Lock()
+	defer s.hooks.mu.Unlock()
+	s.hooks.status = status
+}
+
+// ServeHTTP implements http.Handler.
+func (e *hookEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the client went away
+	}
+	var head strings.Builder
+	fmt.Fprintf(&head, "%s %s\n", r.Method, r.URL)
+	_ = r.Header.Write(&head) // a Builder takes everything
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.got = append(e.got, head.String()+"\n"+string(body)+"\n")
+	w.WriteHeader(e.status)
+}
+
+func (s *stage) waitHook(ts *testscript.TestScript, args []string) {
+	eventually(ts, "a webhook with "+args[0], func() bool {
+		s.hooks.mu.Lock()
+		defer s.hooks.mu.Unlock()
+		for _, text := range s.hooks.got {
+			if strings.Contains(text, args[0]) {
+				ts.Check(os.WriteFile(filepath.Join(ts.Getenv("WORK"), "hook.json"), []byte(text), 0o600))
+				return true
+			}
+		}
+		return false
+	})
+}

@@ -1,0 +1,244 @@
+package webhook
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+// dispatcher decides which notification is sent when. One goroutine owns it;
+// tries run in goroutines of their own, and everybody else speaks to it by
+// channels.
+//
+// An endpoint has at most PerEndpoint tries under way, and only one until a try
+// has succeeded, and while the newest has failed or was slow. Those that fail
+// have together at most half of all places, so that any number of dead endpoints
+// leaves the other half to those that work.
+type dispatcher struct {
+	sender  *Sender
+	settled *settler
+	hints   chan []int64
+	done    chan ended
+
+	endpoints map[int64]*endpoint
+	order     []*endpoint // those with something waiting; whose turn it is next comes first
+	running   int
+	failing   int // of running, at endpoints that fail
+	workers   sync.WaitGroup
+}
+
+// endpoint is a webhook that has or had something waiting.
+type endpoint struct {
+	id      int64
+	ready   []store.Notification // claimed and not begun
+	lease   time.Time            // of ready
+	running int
+	check   time.Time // when to claim again; zero: after a hint
+	good    bool      // a try has succeeded
+	bad     bool      // the newest did not, or took long
+	active  bool      // in order
+}
+
+// ended is the end of a try.
+type ended struct {
+	endpoint *endpoint
+	bad      bool // the endpoint was when the try began
+	result   store.NotificationResult
+	took     time.Duration
+	ok       bool // there is a result
+}
+
+const (
+	claimAtOnce  = 32
+	leaseFor     = 10 * time.Minute
+	slow         = 5 * time.Second
+	claimRetry   = time.Second
+	backPressure = 100 * time.Millisecond
+)
+
+func newDispatcher(s *Sender, settled *settler) *dispatcher {
+	return &dispatcher{
+		sender: s, settled: settled, hints: make(chan []int64), done: make(chan ended),
+		endpoints: map[int64]*endpoint{},
+	}
+}
+
+// run dispatches until ctx ends and every try has.
+func (d *dispatcher) run(ctx context.Context) {
+	trying, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	for ctx.Err() == nil {
+		next := d.fill(ctx, trying)
+		d.wait(ctx, next)
+	}
+	grace := time.AfterFunc(d.sender.opts.Grace, cut)
+	defer grace.Stop()
+	for d.running > 0 {
+		d.finish(<-d.done)
+	}
+	d.workers.Wait()
+}
+
+// wait handles one thing that happens, or returns at the time given.
+func (d *dispatcher) wait(ctx context.Context, until time.Time) {
+	var alarm <-chan time.Time
+	if !until.IsZero() {
+		t := time.NewTimer(until.Sub(d.sender.opts.Now()))
+		defer t.Stop()
+		alarm = t.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-alarm:
+	case e := <-d.done:
+		d.finish(e)
+	case webhooks := <-d.hints:
+		for _, id := range webhooks {
+			d.hint(id)
+		}
+	}
+}
+
+func (d *dispatcher) hint(id int64) {
+	e := d.endpoints[id]
+	if e == nil {
+		e = &endpoint{id: id}
+		d.endpoints[id] = e
+	}
+	if !e.active {
+		e.active = true
+		d.order = append(d.order, e)
+	}
+	e.check = d.sender.opts.Now()
+}
+
+func (d *dispatcher) finish(f ended) {
+	e := f.endpoint
+	e.running--
+	d.running--
+	if f.bad {
+		d.failing--
+	}
+	if f.ok {
+		done := f.result.Outcome == store.NotificationDone
+		e.good, e.bad = e.good || done, !done || f.took > slow
+		d.settled.add(f.result)
+	}
+}
+
+// fill begins what can be begun and returns when to look again, zero for never.
+func (d *dispatcher) fill(ctx, trying context.Context) (next time.Time) {
+	now := d.sender.opts.Now()
+	if d.settled.full() {
+		return now.Add(backPressure)
+	}
+	for progress := true; progress && d.running < d.sender.opts.Total; {
+		progress = false
+		for _, e := range d.order {
+			if d.claim(ctx, e, now) && d.begin(trying, e) {
+				progress = true
+			}
+		}
+		d.rotate()
+	}
+	d.retire()
+	for _, e := range d.order {
+		if len(e.ready) == 0 && !e.check.IsZero() && (next.IsZero() || e.check.Before(next)) && d.places(e) > 0 {
+			next = e.check
+		}
+	}
+	return next
+}
+
+// rotate gives the first turn to the next one.
+func (d *dispatcher) rotate() {
+	if len(d.order) > 1 {
+		d.order = append(d.order[1:], d.order[0])
+	}
+}
+
+// retire takes endpoints out of the order for which nothing is known to wait. How
+// they behaved is remembered as long as their webhook is there.
+func (d *dispatcher) retire() {
+	kept := d.order[:0]
+	for _, e := range d.order {
+		if e.running == 0 && len(e.ready) == 0 && e.check.IsZero() {
+			e.active = false
+			if _, there := d.sender.store.Snapshot().Webhooks[e.id]; !there {
+				delete(d.endpoints, e.id)
+			}
+			continue
+		}
+		kept = append(kept, e)
+	}
+	clear(d.order[len(kept):])
+	d.order = kept
+}
+
+// places is how many more tries the endpoint may have now.
+func (d *dispatcher) places(e *endpoint) int {
+	o := &d.sender.opts
+	free := o.Total - d.running
+	switch {
+	case e.bad:
+		return min(free, 1-e.running, max(o.Total/2, 1)-d.failing)
+	case !e.good:
+		return min(free, 1-e.running)
+	}
+	return min(free, o.PerEndpoint-e.running)
+}
+
+// claim makes sure that something is ready, and tells whether there is and may
+// begin.
+func (d *dispatcher) claim(ctx context.Context, e *endpoint, now time.Time) bool {
+	if d.places(e) <= 0 {
+		return false
+	}
+	if len(e.ready) > 0 && now.Add(d.sender.opts.Timeout).After(e.lease) {
+		e.ready, e.check = nil, e.lease // when they can be claimed again
+	}
+	if len(e.ready) > 0 {
+		return true
+	}
+	if e.check.IsZero() || e.check.After(now) {
+		return false
+	}
+	limit, lease := claimAtOnce, now.Add(leaseFor+d.sender.opts.Timeout)
+	if e.bad {
+		limit = 1
+	}
+	got, next, err := d.sender.store.ClaimNotifications(ctx, e.id, now, lease, limit)
+	if err != nil {
+		if ctx.Err() == nil {
+			d.sender.opts.Log.Error("events for a webhook not read", "webhook", e.id, "err", err)
+		}
+		e.check = now.Add(claimRetry)
+		return false
+	}
+	e.ready, e.lease, e.check = got, lease, next
+	return len(got) > 0
+}
+
+// begin starts one try.
+func (d *dispatcher) begin(trying context.Context, e *endpoint) bool {
+	if d.places(e) <= 0 {
+		return false
+	}
+	n := e.ready[0]
+	e.ready = e.ready[1:]
+	e.running++
+	d.running++
+	f := ended{endpoint: e, bad: e.bad}
+	if f.bad {
+		d.failing++
+	}
+	d.workers.Go(func() {
+		start := d.sender.opts.Now()
+		f.result, f.ok = d.sender.try(trying, &n)
+		f.took = d.sender.opts.Now().Sub(start)
+		d.done <- f
+	})
+	return true
+}
