@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"net/netip"
+	"strings"
 )
 
 // bounces checks the host of reverse-paths: what comes back has to find us, and
@@ -11,27 +12,34 @@ func (e *exam) bounces(ctx context.Context) {
 	if e.BounceHost == "" {
 		return
 	}
-	e.bounceHost(ctx, e.chart.about("bounce host", e.BounceHost))
+	hosts := e.bounceHost(ctx, e.BounceHost)
+	e.bounceCertificate(hosts)
 	if e.Direct {
 		e.authorised = e.senderPolicy(ctx, e.BounceHost)
 	}
 }
 
-func (e *exam) bounceHost(ctx context.Context, a area) {
-	const advice = "publish an MX record of the bounce host that names a host with the address of bounces.listeners"
+// bounceHost returns the mail hosts of a host of reverse-paths.
+func (e *exam) bounceHost(ctx context.Context, name string) (hosts []string) {
+	a := e.chart.about("bounce host", name)
+	advice := "publish an MX record of the bounce host that names a host with the address of bounces.listeners"
+	if name != e.BounceHost {
+		advice = "publish a CNAME record to " + e.BounceHost
+	}
 	lookup, cancel := context.WithTimeout(ctx, lookupTime)
-	records, err := e.Resolver.LookupMX(lookup, e.BounceHost)
+	records, err := e.Resolver.LookupMX(lookup, name)
 	cancel()
 	if len(records) == 0 {
 		if err == nil || missing(err) {
 			a.fail(advice, "has no MX record: bounces do not come back")
-			return
+			return nil
 		}
 		a.warn("try again", "lookup failed: %v", err)
-		return
+		return nil
 	}
 	var all []netip.Addr
 	for _, r := range records {
+		hosts = append(hosts, strings.TrimSuffix(r.Host, "."))
 		if addrs, err := e.addresses(ctx, r.Host); err == nil {
 			all = append(all, addrs...)
 		}
@@ -44,6 +52,7 @@ func (e *exam) bounceHost(ctx context.Context, a area) {
 	default:
 		a.ok("leads to %s", join(all))
 	}
+	return hosts
 }
 
 func overlap(a, b []netip.Addr) bool {

@@ -22,8 +22,8 @@ type Resolver interface {
 }
 
 // Case is what is examined. Its parts are read from the configuration and from
-// the machine by the caller; Examine itself only asks DNS and, where Probe is
-// set, connects to it.
+// the machine by the caller; Examine itself asks DNS, and connects to Probe and to
+// the host of UnsubscribeURL where they are set.
 type Case struct {
 	Direct   bool   // some stream delivers by MX: what concerns addresses and port 25 counts
 	Hostname string // the name in EHLO
@@ -38,7 +38,12 @@ type Case struct {
 	// BounceHost is the host of reverse-paths; "" means that the client's
 	// envelope sender leaves, which is taken to be of the author's domain.
 	BounceHost string
-	Probe      string // host:port to connect to; "" connects nowhere
+	BounceTLS  bool // the listeners for what comes back offer STARTTLS
+	// UnsubscribeURL is what stands before the tokens of links to unsubscribe; ""
+	// means that there are none.
+	UnsubscribeURL string
+	Roots          *x509.CertPool // that vouch for its host; nil: the system's
+	Probe          string         // host:port to connect to; "" connects nowhere
 
 	Certificate Certificate
 	Directory   Directory
@@ -53,6 +58,8 @@ type Case struct {
 type Domain struct {
 	Name string
 	Keys []Key
+	// ReturnPath is the domain's own host for reverse-paths; "" means BounceHost.
+	ReturnPath string
 }
 
 // Key is the public part of a DKIM key as it should be published.

@@ -17,6 +17,10 @@ import (
 func (e *exam) domain(ctx context.Context, d Domain) {
 	signed := e.keys(ctx, d)
 	authorised := e.authorised && sameOrganisation(e.BounceHost, d.Name)
+	if e.BounceHost != "" && d.ReturnPath != "" {
+		e.bounceHost(ctx, d.ReturnPath)
+		authorised = e.Direct && e.senderPolicy(ctx, d.ReturnPath)
+	}
 	if e.Direct && e.BounceHost == "" {
 		authorised = e.senderPolicy(ctx, d.Name)
 	}

@@ -41,7 +41,7 @@ func healthy(t *testing.T) (Case, *testdns.Server) {
 	return Case{
 		Direct: true, Hostname: "mail.example.com", Probe: greeter(t, "220 mx.example.net ESMTP\r\n"),
 		Sources:     []netip.Addr{netip.MustParseAddr("203.0.113.25"), netip.MustParseAddr("2001:db8::25")},
-		Domains:     []Domain{{"example.com", []Key{{"s1._domainkey.example.com", key, true}}}},
+		Domains:     []Domain{{"example.com", []Key{{"s1._domainkey.example.com", key, true}}, ""}},
 		Certificate: Certificate{File: "cert.pem", Chain: chain(t, now.Add(90*24*time.Hour), "mail.example.com"), Host: "mail.example.com"},
 		Directory:   Directory{Path: "/data", Mode: 0o700, Free: 10 << 30, MinFree: 1 << 30},
 		Clock:       Clock{Now: now, Newest: now.Add(-time.Hour)},
@@ -206,13 +206,31 @@ func bouncing(records string) func(*Case, *testdns.Server) {
 	}
 }
 
-func bounceAilments() []ailment {
+func bounceAilments(t *testing.T) []ailment {
 	const host, spf = "bounces.example.com. MX 10 mail.example.com.\n", "bounces.example.com. TXT \"v=spf1 a:mail.example.com -all\"\n"
 	foreign := func(c *Case, dns *testdns.Server) {
 		bouncing("bounces.example.net. MX 10 mail.example.com.\nbounces.example.net. TXT \"v=spf1 a:mail.example.com -all\"\n")(c, dns)
 		c.BounceHost = "bounces.example.net"
 	}
+	own := func(records string) func(*Case, *testdns.Server) {
+		return func(c *Case, dns *testdns.Server) {
+			foreign(c, dns)
+			dns.Add(records)
+			c.Domains[0].ReturnPath = "back.example.com"
+		}
+	}
+	tls := func(name string) func(*Case, *testdns.Server) {
+		return func(c *Case, dns *testdns.Server) {
+			bouncing(host+spf+"bounces.example.com. MX 20 mx2.example.com.\nmx2.example.com. A 203.0.113.25\n")(c, dns)
+			c.BounceTLS, c.Certificate.Chain, c.Certificate.Host = true, chain(t, c.Clock.Now.Add(90*24*time.Hour), name), name
+		}
+	}
 	return []ailment{
+		{"own host of a domain", own("back.example.com. CNAME bounces.example.net.\n"), "bounce host", "back.example.com", OK, "203.0.113.25"},
+		{"its SPF is aligned too", own("back.example.com. CNAME bounces.example.net.\n"), "DMARC", "example.com", OK, "met by SPF"},
+		{"own host leads nowhere", own(""), "bounce host", "back.example.com", Fail, "no MX record"},
+		{"certificate of the mail hosts", tls("*.example.com"), "bounce certificate", "bounces.example.com", OK, "mail.example.com and mx2.example.com"},
+		{"certificate of one of them", tls("mail.example.com"), "bounce certificate", "bounces.example.com", Warn, "not valid for mx2.example.com"},
 		{"bounce host is right", bouncing(host + spf), "bounce host", "bounces.example.com", OK, "203.0.113.25"},
 		{"SPF of the bounce host passes", bouncing(host + spf), "SPF", "bounces.example.com from 2001:db8::25", OK, "passes"},
 		{"its SPF is aligned", bouncing(host + spf), "DMARC", "example.com", OK, "met by SPF"},
@@ -239,7 +257,7 @@ func TestExamine_BounceHostReplacesTheDomainsSPF(t *testing.T) {
 }
 
 func TestExamine_NetworkAndDomains(t *testing.T) {
-	for _, a := range slices.Concat(networkAilments(t), domainAilments(t), bounceAilments()) {
+	for _, a := range slices.Concat(networkAilments(t), domainAilments(t), bounceAilments(t)) {
 		t.Run(a.name, func(t *testing.T) {
 			c, dns := healthy(t)
 			a.spoil(&c, dns)

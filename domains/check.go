@@ -54,13 +54,19 @@ func (k *Keeper) check(ctx context.Context, d store.Domain) (store.DomainCheck, 
 	ctx, cancel := context.WithTimeout(ctx, k.opts.Timeout)
 	defer cancel()
 	keys := slices.DeleteFunc(slices.Clone(d.Keys), func(key store.DomainKey) bool { return !key.Retired.IsZero() })
-	findings := make([]store.DomainFinding, len(keys)+2)
+	findings := make([]store.DomainFinding, len(keys)+2, len(keys)+3)
+	if d.ReturnPath != "" {
+		findings = findings[:cap(findings)]
+	}
 	var lookups sync.WaitGroup
 	for i, key := range keys {
 		lookups.Go(func() { findings[i] = k.checkKey(ctx, d, key) })
 	}
 	lookups.Go(func() { findings[len(keys)] = k.checkSPF(ctx, d.Name) })
 	lookups.Go(func() { findings[len(keys)+1] = k.checkDMARC(ctx, d.Name) })
+	if d.ReturnPath != "" {
+		lookups.Go(func() { findings[len(keys)+2] = k.checkReturnPath(ctx, d) })
+	}
 	lookups.Wait()
 	check, seen := store.DomainCheck{At: k.opts.Now(), OK: len(keys) > 0, Findings: findings}, map[string]bool{}
 	for i, key := range keys {

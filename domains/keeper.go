@@ -15,14 +15,16 @@ import (
 
 // Options tunes a Keeper. Zero values mean the defaults named.
 type Options struct {
-	Resolver Resolver         // required by Verify and Run
-	Log      *slog.Logger     // of Run; nil discards
-	Overlap  time.Duration    // how long a replaced key's record stays needed; 7 days
-	Keep     time.Duration    // how long a retired key is kept; 45 days
-	Every    time.Duration    // how often Run looks at a domain; 24 hours
-	Timeout  time.Duration    // for all lookups of one domain; 30 seconds
-	Now      func() time.Time // time.Now
-	Rand     func() float64   // in [0,1), for Run's jitter; math/rand/v2
+	Resolver   Resolver         // required by Verify and Run
+	MX         MXResolver       // looks up where return paths lead; nil: none is verified
+	ReturnPath string           // our own host for return paths, where those of domains are to lead; "": none is verified
+	Log        *slog.Logger     // of Run; nil discards
+	Overlap    time.Duration    // how long a replaced key's record stays needed; 7 days
+	Keep       time.Duration    // how long a retired key is kept; 45 days
+	Every      time.Duration    // how often Run looks at a domain; 24 hours
+	Timeout    time.Duration    // for all lookups of one domain; 30 seconds
+	Now        func() time.Time // time.Now
+	Rand       func() float64   // in [0,1), for Run's jitter; math/rand/v2
 }
 
 func (o Options) withDefaults() Options {
@@ -197,6 +199,7 @@ func (k *Keeper) Verify(ctx context.Context, id int64) (store.Domain, error) {
 	return k.update(ctx, id, "verifying", func(d *store.Domain) error {
 		now := k.opts.Now()
 		d.Check = check
+		k.applyReturnPath(d, check)
 		d.Keys = activateSeen(d.Keys, seen, now)
 		if d.Verified.IsZero() && len(seen) > 0 {
 			d.Verified = now

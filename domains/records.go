@@ -49,7 +49,14 @@ func Records(d store.Domain, o RecordOptions) []Record {
 			out = append(out, Record{Purpose: PurposeDKIM, Name: k.RecordName(d.Name), Type: "TXT", Value: k.Record, Needed: true, State: k.State()})
 		}
 	}
-	out = append(out, returnPath(d.Name, o)...)
+	if o.ReturnPath != "" && d.ReturnPath != "" {
+		out = append(out, Record{
+			Purpose: PurposeReturnPath, Name: d.ReturnPath, Type: "CNAME", Value: o.ReturnPath,
+			Advice: "the reverse-path of its mail is at this host, below the domain, so that SPF counts for DMARC; until it is there, at " + o.ReturnPath,
+		})
+	} else {
+		out = append(out, returnPath(d.Name, o)...)
+	}
 	return append(out, Record{
 		Purpose: PurposeDMARC, Name: "_dmarc." + d.Name, Type: "TXT", Value: "v=DMARC1; p=none; rua=mailto:postmaster@" + d.Name,
 		Advice: "large receivers ask for one; p=none only reports",

@@ -15,6 +15,8 @@ const (
 	// the wait grows with the key's age. Looking before it can be published only
 	// makes resolvers remember that it is not there (RFC 2308).
 	eager = 5 * time.Minute
+	// waiting is how often Run looks for the record of a return path.
+	waiting = time.Hour
 	// jitter spreads the looks at many domains, as a part of the wait.
 	jitter = 0.1
 )
@@ -82,6 +84,9 @@ func (k *watch) tend(ctx context.Context, id int64) {
 // due returns when the domain is to be looked at next.
 func (k *Keeper) due(d store.Domain) time.Time {
 	last, every := d.Check.At, k.opts.Every
+	if d.ReturnPath != "" && d.ReturnPathVerified.IsZero() {
+		every = min(every, waiting)
+	}
 	for _, key := range d.Keys {
 		if !pending(key) {
 			continue
@@ -132,6 +137,12 @@ func (k *watch) report(before, after store.Domain) {
 			log.Warn("domain record broke: receivers cannot verify signatures", "record", f.Name, "status", f.Status, "problem", f.Problem)
 		}
 		k.known[f.Name] = f.Status
+	}
+	switch {
+	case before.ReturnPathVerified.IsZero() && !after.ReturnPathVerified.IsZero():
+		log.Info("return path is used from now on", "host", after.ReturnPath)
+	case !before.ReturnPathVerified.IsZero() && after.ReturnPathVerified.IsZero() && before.ReturnPath == after.ReturnPath:
+		log.Warn("return path does not lead to us any more: the server's is used", "host", after.ReturnPath)
 	}
 	for _, key := range after.Keys {
 		if old, _ := before.Key(key.Selector); old.Active.IsZero() && !key.Active.IsZero() {

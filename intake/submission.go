@@ -165,6 +165,14 @@ func (s *submission) commit(ctx context.Context, body io.Reader) error {
 	return draft.Commit(ctx, s.record(), deliveries)
 }
 
+// returnHost is the author's own host for return paths, "" where there is none.
+func (s *submission) returnHost() string {
+	if len(s.snap.Domains) == 0 {
+		return ""
+	}
+	return s.snap.ReturnHost(s.header.AuthorDomain())
+}
+
 // unsubscribe is where the links of the copies lead, "" where they get none.
 func (s *submission) unsubscribe() string {
 	if s.stream.Unsubscribes() != store.UnsubscribeHosted {
@@ -182,6 +190,7 @@ func (s *submission) record() store.Message {
 		Header: display(s.header), DKIMBody: s.bodyHash(), Tag: s.controls.Tag, Metadata: metadata(s.controls),
 		TrackOpens: s.controls.TrackOpens, TrackLinks: s.controls.TrackLinks,
 		Unsubscribe: s.unsubscribe(),
+		ReturnHost:  s.returnHost(),
 		Credential:  credential(e.Principal), Client: e.Client, Protocol: e.Protocol,
 	}
 }

@@ -33,7 +33,7 @@ type Store interface {
 
 // Options configures a Desk.
 type Options struct {
-	Host     string // of the return paths; required
+	Host     string // of the return paths, beside those of the domains; required
 	Hostname string // our name in notices and trace fields; required
 	Tags     Tags
 	Log      *slog.Logger // nil: no log
@@ -153,19 +153,28 @@ func comeBack(r store.Record, address string) int {
 }
 
 func (d *Desk) target(to message.Address) (target, error) {
-	ours := to.Domain == "" || strings.EqualFold(to.Domain, d.opts.Host)
+	ours := to.Domain == "" || d.serves(to.Domain)
 	local := strings.ToLower(to.Local)
 	if (local == "postmaster" || local == "abuse") && (ours || strings.EqualFold(to.Domain, d.opts.Hostname)) {
 		return target{mailbox: true}, nil
 	}
-	if !ours {
+	id, number, err := d.opts.Tags.Check(to.Local, to.Domain, d.opts.Now())
+	switch {
+	case err == nil: // the MAC covers the host: we made it there, whether or not it is a host of ours still
+		return target{id: id, number: number}, nil
+	case !ours:
 		return target{}, &intake.Refusal{Kind: intake.KindRelaying, Reason: "mail for this domain is not taken here"}
 	}
-	id, number, err := d.opts.Tags.Check(to.Local, to.Domain, d.opts.Now())
-	if err != nil {
-		return target{}, noMailbox(err)
+	return target{}, noMailbox(err)
+}
+
+// serves tells whether a host is for return paths: ours, or that of a domain of the account.
+func (d *Desk) serves(host string) bool {
+	if strings.EqualFold(host, d.opts.Host) {
+		return true
 	}
-	return target{id: id, number: number}, nil
+	_, ok := d.store.Snapshot().ReturnDomain(host)
+	return ok
 }
 
 // addressed takes an address apart that CheckRecipient has taken: its local part is a tag or a word.
@@ -237,9 +246,6 @@ func (d *Desk) complained(in arrival) (target, bool) {
 	for _, found := range tagInText.FindAllString(text, maxCandidates) {
 		local, domain, _ := strings.Cut(found, "@")
 		domain = strings.TrimRight(domain, ".-")
-		if !strings.EqualFold(domain, d.opts.Host) {
-			continue
-		}
 		if id, number, err := d.opts.Tags.Check(local, domain, in.at); err == nil {
 			return target{id: id, number: number}, true
 		}

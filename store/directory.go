@@ -257,6 +257,12 @@ type Domain struct {
 	Verified time.Time `json:"verified,omitzero"`
 	// Keys are the domain's DKIM keys, oldest first.
 	Keys []DomainKey `json:"keys,omitempty"`
+	// ReturnPath is a host of its own for the return paths of its mail, below its
+	// name; "" means the server's.
+	ReturnPath string `json:"return_path,omitempty"`
+	// ReturnPathVerified is since when DNS leads ReturnPath to us, zero while it
+	// does not: only then is it used.
+	ReturnPathVerified time.Time `json:"return_path_verified,omitzero"`
 	// Check is the newest look at the domain's DNS records.
 	Check DomainCheck `json:"check,omitzero"`
 }

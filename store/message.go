@@ -43,6 +43,10 @@ type Message struct {
 	// for one-click unsubscription (RFC 8058); "" where it gets none of ours.
 	Unsubscribe string `json:"unsubscribe,omitempty"`
 
+	// ReturnHost is the host that the author's domain had for return paths when
+	// it was accepted; "" means the server's.
+	ReturnHost string `json:"return_host,omitempty"`
+
 	// Bounce is set for notices that we wrote ourselves; they have the null
 	// reverse-path and never cause another.
 	Bounce bool `json:"bounce,omitempty"`

@@ -215,6 +215,9 @@ func (s *Snapshot) checkDomain(d Domain) error {
 			return fmt.Errorf("domain %q: %w", d.Name, ErrExists)
 		}
 	}
+	if err := s.checkReturnPath(d); err != nil {
+		return err
+	}
 	return d.checkKeys()
 }
 

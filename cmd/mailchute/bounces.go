@@ -35,13 +35,19 @@ func (s *server) openBounces() error {
 
 func (s *server) tags() returns.Tags { return returns.Tags{Keys: s.files.keyring} }
 
-// returnPath gives every recipient a reverse-path of its own; nil where there
-// is no host for it.
+// returnPath gives every recipient a reverse-path of its own, at the host of the
+// author's domain while DNS leads that one to us; nil where we have no host.
 func (s *server) returnPath() func(store.Message, int) string {
 	host := s.cfg.Bounces.Host
 	if host == "" {
 		return nil
 	}
-	tags := s.tags()
-	return func(m store.Message, recipient int) string { return tags.Mint(host, m.ID, recipient) }
+	tags, directory := s.tags(), s.files.store
+	return func(m store.Message, recipient int) string {
+		at := host
+		if d, ok := directory.Snapshot().ReturnDomain(m.ReturnHost); ok && !d.ReturnPathVerified.IsZero() {
+			at = m.ReturnHost
+		}
+		return tags.Mint(at, m.ID, recipient)
+	}
 }

@@ -20,10 +20,10 @@ func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Look whether direct delivery has what it needs", Args: noArgs,
 		Long: `Look at the data directory, the clock, the limits of the process, the certificate of the listeners,
-the resolver, the EHLO name, the addresses that mail is sent from, and the DNS records of the sender
-domains. Each finding is OK, WARN or FAIL, with what to do. Nothing is changed.
+the resolver, the EHLO name, the addresses that mail is sent from, the hosts of return paths, and the
+DNS records of the sender domains. Each finding is OK, WARN or FAIL, with what to do. Nothing is changed.
 
-It connects to nobody by itself: name a mail host with --probe to see whether port 25 is open on the
+It connects to nobody by itself but to unsubscribe.url, where there is one: name a mail host with --probe to see whether port 25 is open on the
 way out. What only matters for delivery by MX is left out while no stream does that; --direct looks
 at it all the same.
 
@@ -113,15 +113,17 @@ func doctorVerdict(findings []doctor.Finding) error {
 // newCase gathers what the configuration, the directory and the machine say.
 func newCase(cfg Config, opts doctorFlags, snap *store.Snapshot) (doctor.Case, error) {
 	c := doctor.Case{
-		Direct:      opts.direct || anyDirect(snap),
-		Hostname:    firstSet(cfg.Delivery.Hostname, hostname(cfg)),
-		Domains:     doctorDomains(snap),
-		BounceHost:  cfg.Bounces.Host,
-		Certificate: doctorCertificate(cfg),
-		Directory:   doctorDirectory(cfg),
-		Clock:       doctorClock(cfg),
-		OpenFiles:   doctorOpenFiles(cfg),
-		Dial:        (&net.Dialer{}).DialContext,
+		Direct:         opts.direct || anyDirect(snap),
+		Hostname:       firstSet(cfg.Delivery.Hostname, hostname(cfg)),
+		Domains:        doctorDomains(snap),
+		BounceHost:     cfg.Bounces.Host,
+		BounceTLS:      slices.ContainsFunc(cfg.Bounces.Listeners, func(l ListenerConfig) bool { return l.TLS != tlsNone }),
+		UnsubscribeURL: cfg.Unsubscribe.base(),
+		Certificate:    doctorCertificate(cfg),
+		Directory:      doctorDirectory(cfg),
+		Clock:          doctorClock(cfg),
+		OpenFiles:      doctorOpenFiles(cfg),
+		Dial:           (&net.Dialer{}).DialContext,
 	}
 	var err error
 	if c.Resolver, err = doctor.NewResolver(cfg.Delivery.Resolver); err != nil {
@@ -169,7 +171,7 @@ func byMX(s store.Stream) bool {
 func doctorDomains(snap *store.Snapshot) []doctor.Domain {
 	var out []doctor.Domain
 	for _, d := range sortedByID(snap.Domains) {
-		one := doctor.Domain{Name: d.Name}
+		one := doctor.Domain{Name: d.Name, ReturnPath: d.ReturnPath}
 		for _, k := range d.Keys {
 			if state := k.State(); state != "retired" {
 				one.Keys = append(one.Keys, doctor.Key{Name: k.RecordName(d.Name), Value: k.Record, Signs: state == "active"})

@@ -21,7 +21,7 @@ func (a *app) domainCommand() *cobra.Command {
 		a.senderList("List domains", "domain", listDomains), a.domainAdd(),
 		a.senderAct("show DOMAIN", "Show a domain, its keys, its records and the last look at them", "  mailchute domain show example.com", showDomain),
 		a.senderAct("records DOMAIN", "Write the DNS records to publish, as lines of a zone file", "  mailchute domain records example.com", domainRecords),
-		a.domainVerify(), a.domainRotate(), a.domainImport(),
+		a.domainSet(), a.domainVerify(), a.domainRotate(), a.domainImport(),
 		a.senderAct("delete DOMAIN", "Delete a domain with its keys", "  mailchute domain delete example.com", deleteDomain))
 }
 
@@ -110,8 +110,9 @@ func mustMark(err error) {
 }
 
 func (a *admin) keeper() *domains.Keeper {
+	dns := txtResolver{a.cfg.Delivery.Resolver}
 	return domains.NewKeeper(a.store, a.keyring, domains.Options{
-		Resolver: txtResolver{a.cfg.Delivery.Resolver}, Keep: a.cfg.Storage.Retention, Now: a.now,
+		Resolver: dns, MX: dns, ReturnPath: a.cfg.Bounces.Host, Keep: a.cfg.Storage.Retention, Now: a.now,
 	})
 }
 
@@ -121,22 +122,45 @@ type txtResolver struct{ server string }
 // LookupTXT implements domains.Resolver. The system's name servers are looked up
 // anew each time, since it is asked rarely.
 func (r txtResolver) LookupTXT(ctx context.Context, name string) ([]string, error) {
-	var o dane.Options
-	if r.server != "" {
-		o.Servers = []string{r.server}
-	}
-	dns, err := dane.New(o)
+	dns, err := r.open()
 	if err != nil {
 		return nil, err
 	}
 	txts, err := dns.LookupTXT(ctx, name)
+	return txts, absent(name, err)
+}
+
+// LookupMX implements domains.MXResolver.
+func (r txtResolver) LookupMX(ctx context.Context, name string) ([]string, error) {
+	dns, err := r.open()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := dns.LookupMX(ctx, name)
+	var hosts []string
+	for _, mx := range answer.Records {
+		hosts = append(hosts, mx.Host)
+	}
+	return hosts, absent(name, err)
+}
+
+func (r txtResolver) open() (*dane.Resolver, error) {
+	var o dane.Options
+	if r.server != "" {
+		o.Servers = []string{r.server}
+	}
+	return dane.New(o)
+}
+
+// absent puts what is not there in the words of domains.
+func absent(name string, err error) error {
 	switch {
 	case errors.Is(err, dane.ErrNoDomain):
-		return nil, fmt.Errorf("%s: %w", name, domains.ErrNoDomain)
+		return fmt.Errorf("%s: %w", name, domains.ErrNoDomain)
 	case errors.Is(err, dane.ErrNoRecords):
-		return nil, fmt.Errorf("%s: %w", name, domains.ErrNoRecords)
+		return fmt.Errorf("%s: %w", name, domains.ErrNoRecords)
 	}
-	return txts, err
+	return err
 }
 
 // keyView is a DKIM key without its private part.
@@ -152,18 +176,21 @@ type keyView struct {
 
 // domainView is a domain as it is shown.
 type domainView struct {
-	ID       int64              `json:"id"`
-	Name     string             `json:"name"`
-	Created  time.Time          `json:"created"`
-	Verified time.Time          `json:"verified,omitzero"`
-	Keys     []keyView          `json:"keys"`
-	Records  []domains.Record   `json:"records"`
-	Check    *store.DomainCheck `json:"check,omitempty"`
+	ID       int64     `json:"id"`
+	Name     string    `json:"name"`
+	Created  time.Time `json:"created"`
+	Verified time.Time `json:"verified,omitzero"`
+	// ReturnPath is the domain's own host, and since when DNS leads it to us.
+	ReturnPath         string             `json:"return_path,omitempty"`
+	ReturnPathVerified time.Time          `json:"return_path_verified,omitzero"`
+	Keys               []keyView          `json:"keys"`
+	Records            []domains.Record   `json:"records"`
+	Check              *store.DomainCheck `json:"check,omitempty"`
 }
 
 func (a *admin) viewDomain(d store.Domain) domainView {
 	v := domainView{
-		ID: d.ID, Name: d.Name, Created: d.Created, Verified: d.Verified, Keys: []keyView{},
+		ID: d.ID, Name: d.Name, Created: d.Created, Verified: d.Verified, Keys: []keyView{}, ReturnPath: d.ReturnPath, ReturnPathVerified: d.ReturnPathVerified,
 		Records: domains.Records(d, domains.RecordOptions{Hostname: hostname(a.cfg), ReturnPath: a.cfg.Bounces.Host}),
 	}
 	for _, k := range d.Keys {
@@ -291,6 +318,7 @@ func showDomain(_ context.Context, a *admin, args []string) error {
 		t.row("Created", d.Created)
 		t.row("Verified", verified(d.Verified))
 		t.row("Records", checked(d.Check))
+		t.row("Return path", a.returnPathText(d))
 		if err := t.flush(); err != nil {
 			return err
 		}

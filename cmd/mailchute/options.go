@@ -94,7 +94,8 @@ func nonNil[T any](list []T) []T {
 }
 
 func domainsOptions(cfg Config, log *slog.Logger) domains.Options {
-	return domains.Options{Resolver: txtResolver{cfg.Delivery.Resolver}, Log: log.With("part", "domains"), Keep: cfg.Storage.Retention}
+	dns := txtResolver{cfg.Delivery.Resolver}
+	return domains.Options{Resolver: dns, MX: dns, ReturnPath: cfg.Bounces.Host, Log: log.With("part", "domains"), Keep: cfg.Storage.Retention}
 }
 
 func relayOptions(cfg Config, log *slog.Logger, holder store.Operation, signer relay.Signer) (relay.Options, error) {

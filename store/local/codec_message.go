@@ -43,6 +43,7 @@ func putMessage(b []byte, m *store.Message) []byte {
 	b = putID(b, 21, m.About)
 	b = putBool(b, 22, m.Returned)
 	b = putString(b, 30, m.Unsubscribe)
+	b = putString(b, 31, m.ReturnHost)
 	if m.DKIMBody != [32]byte{} {
 		b = putString(b, 40, m.DKIMBody[:])
 	}
@@ -120,6 +121,8 @@ func readMessageRest(f *fields, m *store.Message) {
 		m.Returned = f.num != 0
 	case 30:
 		m.Unsubscribe = f.text
+	case 31:
+		m.ReturnHost = f.text
 	case 40:
 		m.DKIMBody = f.hash()
 	case 46:

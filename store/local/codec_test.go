@@ -29,7 +29,7 @@ func fullState() *state {
 			UTF8: true, EightBit: true, Ret: "FULL", EnvID: "env", Size: 1 << 40, BodyHash: [32]byte{31: 1}, DKIMBody: [32]byte{30: 2},
 			Header: store.Display{Subject: "s", From: "f", To: []string{"a", "", "b"}, Cc: []string{""}, MessageID: "m"},
 			Tag:    "t", Metadata: map[string]string{"k": "v", "": ""}, TrackOpens: &yes, TrackLinks: "None",
-			Credential: "smtp-token 4", Client: netip.MustParseAddr("fe80::1%eth0"), Protocol: "HTTP", Unsubscribe: "https://u.example/", Bounce: true, About: store.ID{9},
+			Credential: "smtp-token 4", Client: netip.MustParseAddr("fe80::1%eth0"), Protocol: "HTTP", Unsubscribe: "https://u.example/", ReturnHost: "b.example.com", Bounce: true, About: store.ID{9},
 		},
 		parts: []leased{{}, {Delivery: store.Delivery{
 			Destination: "example.org", Attempt: 3, Due: moment, Lease: moment.Add(1), Expires: moment.Add(2),
