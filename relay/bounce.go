@@ -16,15 +16,17 @@ import (
 // addNotices puts the notices that a decision causes into its resolution, so that they enter the queue in the same
 // transaction. A notice that cannot be written is told in the timeline; it must not keep the result from being recorded.
 func (d *Dispatcher) addNotices(ctx context.Context, c store.Claimed, stream store.Stream, decision *Decision) {
-	delivery := decision.Resolution.Delivery
-	failed := wanted(delivery, decision.Failed, wantsFailure)
-	relayed := wanted(delivery, decision.Relayed, wantsSuccess)
-	if c.Message.From == "" || c.Message.Bounce || len(failed)+len(relayed) == 0 {
+	if c.Message.From == "" || c.Message.Bounce {
 		return // RFC 5321 4.5.5: nothing is ever sent back to the null reverse-path
 	}
+	delivery := &decision.Resolution.Delivery
+	failed := wanted(*delivery, decision.Failed, wantsFailure)
+	relayed := wanted(*delivery, decision.Relayed, wantsSuccess)
+	delayed := d.opts.Delays.delayed(c.Message, delivery, d.opts.Now())
 	for _, recipients := range [][]message.DSNRecipient{
-		reported(delivery, failed, message.ActionFailed),
-		reported(delivery, relayed, message.ActionRelayed),
+		reported(*delivery, failed, message.ActionFailed),
+		reported(*delivery, relayed, message.ActionRelayed),
+		reported(*delivery, delayed, message.ActionDelayed),
 	} {
 		if len(recipients) == 0 {
 			continue
@@ -32,7 +34,7 @@ func (d *Dispatcher) addNotices(ctx context.Context, c store.Claimed, stream sto
 		event := store.Event{At: d.opts.Now(), Kind: store.EventNotice, Part: delivery.ID.Part, Attempt: delivery.Attempt, Recipient: c.Message.From}
 		s, err := d.notices().write(ctx, c.Message, stream, recipients)
 		if err != nil {
-			d.log.noticeFailed(delivery, err)
+			d.log.noticeFailed(*delivery, err)
 			event.Detail = escape(fmt.Sprintf("notice to the sender could not be written: %v", err))
 		} else {
 			event.Notice = s.Message.ID
@@ -80,7 +82,7 @@ func reported(delivery store.Delivery, recipients []int, action message.Action) 
 		}
 		out = append(out, message.DSNRecipient{
 			Final: final, Original: r.ORcpt, Action: action, Status: status(r, action),
-			RemoteMTA: r.Last.Host, Diagnostic: diagnostic(r.Last), LastAttempt: r.Last.At,
+			RemoteMTA: r.Last.Host, Diagnostic: diagnostic(r.Last), LastAttempt: r.Last.At, WillRetryUntil: delivery.Expires,
 		})
 	}
 	return out
@@ -91,7 +93,9 @@ func reported(delivery store.Delivery, recipients []int, action message.Action) 
 func status(r store.Recipient, action message.Action) string {
 	e := r.Last.Enhanced
 	switch {
-	case action != message.ActionFailed && e[0] == 2:
+	case action == message.ActionDelayed && e[0] != 4:
+		return "4.0.0"
+	case action == message.ActionDelayed, action != message.ActionFailed && e[0] == 2:
 	case action != message.ActionFailed:
 		return "2.0.0"
 	case r.State == store.Expired:

@@ -48,6 +48,8 @@ type Options struct {
 	Pool PoolOptions
 	// Policy is the retry schedule.
 	Policy Policy
+	// Delays is when senders are told that their mail waits.
+	Delays DelayNotices
 	// NoticeLifetime is how long we try to deliver a notice; 0 means 5 days.
 	NoticeLifetime time.Duration
 	// Lease is how long a claim lasts; 0 means 30 minutes. It must exceed Attempt and Timeouts.Dot together.
@@ -148,6 +150,7 @@ func (o Options) withDefaults() Options {
 	o.Limits, o.Timeouts, o.Pool, o.Policy = o.Limits.withDefaults(), o.Timeouts.withDefaults(), o.Pool.withDefaults(), o.Policy.withDefaults()
 	setDefault(&o.Hostname, systemHostname())
 	setDefault(&o.NoticeLifetime, 5*24*time.Hour)
+	setDefault(&o.Delays.After, 4*time.Hour)
 	setDefault(&o.Lease, 30*time.Minute)
 	setDefault(&o.Attempt, 18*time.Minute)
 	setDefault(&o.StopGrace, 10*time.Second)

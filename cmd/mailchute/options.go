@@ -112,6 +112,7 @@ func relayOptions(cfg Config, log *slog.Logger, holder store.Operation, signer r
 		Limits:         relay.Limits{Total: d.Concurrency, PerDestination: d.PerDestination, PerSmarthost: d.PerSmarthost, PerStream: d.PerStream},
 		Policy:         relay.Policy{Schedule: d.Schedule},
 		NoticeLifetime: d.Expire,
+		Delays:         d.delays(),
 		MXPort:         d.MXPort,
 		AllowPrivate:   d.AllowPrivate,
 		RootCAs:        roots,

@@ -24,8 +24,12 @@ type DeliveryConfig struct {
 	PerStream      int             `mapstructure:"per_stream"`
 	Schedule       []time.Duration `mapstructure:"schedule"`
 	Expire         time.Duration   `mapstructure:"expire"`
-	AllowPrivate   bool            `mapstructure:"allow_private"`
-	Resolver       string          `mapstructure:"resolver"`
+	// DelayWarning is when senders who asked for it are told that their mail
+	// waits; 0 is never. With DelayUnasked those are told too who said nothing.
+	DelayWarning time.Duration `mapstructure:"delay_warning"`
+	DelayUnasked bool          `mapstructure:"delay_unasked"`
+	AllowPrivate bool          `mapstructure:"allow_private"`
+	Resolver     string        `mapstructure:"resolver"`
 	// ResolverTrusted says that the resolver validates DNSSEC and that nobody
 	// can write to the path to it: without it there is no DANE.
 	ResolverTrusted bool           `mapstructure:"resolver_trusted"`
@@ -56,6 +60,7 @@ func defaultDelivery() DeliveryConfig {
 		PerStream:      200,
 		Schedule:       relay.DefaultSchedule(),
 		Expire:         5 * 24 * time.Hour,
+		DelayWarning:   4 * time.Hour,
 		MXPort:         25,
 		MTASTS:         true,
 		Timeouts: TimeoutsConfig{
@@ -71,6 +76,13 @@ func defaultDelivery() DeliveryConfig {
 	}
 }
 
+func (c DeliveryConfig) delays() relay.DelayNotices {
+	if c.DelayWarning == 0 {
+		return relay.DelayNotices{After: -1}
+	}
+	return relay.DelayNotices{After: c.DelayWarning, Unasked: c.DelayUnasked}
+}
+
 func (c DeliveryConfig) validate(p *problems) {
 	const key = "delivery."
 	if c.Hostname != "" && !validHostname(c.Hostname) {
@@ -82,6 +94,7 @@ func (c DeliveryConfig) validate(p *problems) {
 	number(p, key+"per_stream", c.PerStream, 1, 100_000)
 	number(p, key+"mx_port", c.MXPort, 1, 65535)
 	number(p, key+"expire", c.Expire, time.Second, 30*24*time.Hour)
+	number(p, key+"delay_warning", c.DelayWarning, 0, 30*24*time.Hour)
 	if len(c.Schedule) == 0 {
 		p.add(key+"schedule", "is empty; list the waits between attempts, such as [1m, 5m, 15m, 1h]")
 	}
