@@ -77,10 +77,11 @@ func (d *Dispatcher) hasten(ctx context.Context, id store.DeliveryID) (again int
 // decide makes the attempt. A panic costs this attempt only: the delivery is put off as after a temporary failure.
 func (d *Dispatcher) decide(ctx context.Context, c store.Claimed, memo string) (decision Decision) {
 	var events []store.Event
+	var known []Result
 	defer func() { decision.Resolution.Events = append(events, decision.Resolution.Events...) }()
 	defer func() {
 		if p := recover(); p != nil {
-			decision = d.afterPanic(c, p)
+			decision = d.afterPanic(c, p, known)
 		}
 	}()
 	now := d.opts.Now()
@@ -102,24 +103,29 @@ func (d *Dispatcher) decide(ctx context.Context, c store.Claimed, memo string) (
 	case memo != "" && len(stream.Alternates) == 0: // another route may do
 		decision = d.putOff(c, memo)
 	default:
-		decision = d.send(ctx, c, stream, act)
+		decision = d.send(ctx, c, stream, act, &known)
 	}
 	d.addNotices(ctx, c, stream, &decision)
 	d.panicked.forget(c.Message.ID)
 	return decision
 }
 
-// send gives the message to the transport and asks the policy what follows.
-func (d *Dispatcher) send(ctx context.Context, c store.Claimed, stream store.Stream, act action) Decision {
+// send gives the message to the transport and asks the policy what follows. known gets the results as they are when it does
+// not come back.
+func (d *Dispatcher) send(ctx context.Context, c store.Claimed, stream store.Stream, act action, known *[]Result) Decision {
 	open := openRecipients(c.Delivery)
 	job := Job{Message: c.Message, Route: stream.Route, Alternates: stream.Alternates, Pinned: c.Delivery.Route, Sources: stream.Sources, Open: d.opener(c.Message.ID)}
 	for _, i := range open {
 		r := c.Delivery.Recipients[i]
 		job.Recipients = append(job.Recipients, d.forwarded(c, stream, i, r))
 	}
+	job.Known = known
 	if act == actRedirect {
 		// The copy is for the people who test: what becomes of it must not be reported to the sender's world.
 		job.Recipients = []Rcpt{{Address: stream.RedirectTo, Notify: "NEVER"}}
+		var copied []Result
+		job.Known = &copied
+		defer func() { *known = spread(copied, len(open), stream.RedirectTo) }()
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, d.opts.Attempt, errAttemptTooLong)
 	defer cancel()
@@ -136,6 +142,7 @@ func (d *Dispatcher) send(ctx context.Context, c store.Claimed, stream store.Str
 	for len(results) < len(open) {
 		results = append(results, Result{Err: errNoResult})
 	}
+	*known = results
 	decision := d.opts.Policy.Next(Attempt{
 		Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Jumped: d.clock.jumped(), Conversation: talk.conversation(),
 	})
@@ -195,17 +202,24 @@ func (d *Dispatcher) unasked(c store.Claimed, r Result) Decision {
 
 var errSiteDead = errors.New("the destination gives no answer")
 
-// afterPanic must not touch anything that may have caused the panic, such as the body or the addresses.
-func (d *Dispatcher) afterPanic(c store.Claimed, p any) Decision {
+// afterPanic must not touch anything that may have caused the panic, such as the body or the addresses. Who has the message
+// by then, or may have it, must not get it again; a refusal comes again with the next attempt.
+func (d *Dispatcher) afterPanic(c store.Claimed, p any, known []Result) Decision {
 	n := d.panicked.add(c.Message.ID)
 	d.log.panicked(c.Delivery, p, n)
 	open := openRecipients(c.Delivery)
 	results := make([]Result, len(open))
 	for i := range results {
 		results[i] = Result{Err: fmt.Errorf("internal fault, time %d of %d", n, holdAfter)}
+		if i >= len(known) {
+			continue
+		}
+		if v := known[i].Verdict(); v == Delivered || v == Uncertain {
+			results[i] = known[i]
+		}
 	}
 	decision := d.opts.Policy.Next(Attempt{Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Jumped: d.clock.jumped()})
-	decision.Failed, decision.Hold, decision.contact = nil, n >= holdAfter, contact{}
+	decision.Failed, decision.Hold, decision.contact = nil, n >= holdAfter && !decision.Resolution.Delivery.Done(), contact{}
 	return decision
 }
 

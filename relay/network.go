@@ -61,6 +61,11 @@ type errand struct {
 // Send implements Transport.
 func (n *network) Send(ctx context.Context, job Job) []Result {
 	results := make(map[int]Result, len(job.Recipients))
+	defer func() {
+		if job.Known != nil {
+			*job.Known = inOrder(results, len(job.Recipients))
+		}
+	}()
 	routes, before := n.routes.order(job, n.opts.Rand, n.opts.Now()), ""
 	for i, r := range routes {
 		job.Route = r
@@ -74,7 +79,12 @@ func (n *network) Send(ctx context.Context, job Job) []Result {
 		}
 		before = leftRoute(routeKey(r), failed)
 	}
-	out := make([]Result, len(job.Recipients))
+	return inOrder(results, len(job.Recipients))
+}
+
+// inOrder lists the results of n recipients.
+func inOrder(results map[int]Result, n int) []Result {
+	out := make([]Result, n)
 	for i := range out {
 		r, ok := results[i]
 		if !ok {

@@ -30,6 +30,9 @@ type Job struct {
 	Sources []store.Source
 	// Open opens the octets of the message. It is called once per transaction.
 	Open func(ctx context.Context) (io.ReadCloser, error)
+	// Known, where it is set, is given the results so far also when Send ends in a panic: who has the message must not
+	// get it twice.
+	Known *[]Result
 }
 
 // Rcpt is one forward-path of a job with its RFC 3461 parameters.
