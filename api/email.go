@@ -137,10 +137,17 @@ func (c *call) items() ([][]byte, *Error) {
 	return items, nil
 }
 
-func (c *call) sendItem(item []byte) emailResponse {
+// sendItem sends one message of a batch. A panic costs that message only: nobody
+// further up would recover from one of this goroutine.
+func (c *call) sendItem(item []byte) (answer emailResponse) {
 	var req emailRequest
-	var answer emailResponse
 	var e *Error
+	defer func() {
+		if v := recover(); v != nil {
+			c.opts.Log.Error("API request panicked", "request", c.id, "panic", v)
+			answer = refusedItem(req, errInternal(c.id))
+		}
+	}()
 	if int64(len(item)) > c.opts.MaxBody {
 		e = refuse(CodeInvalidEmail, "The message is larger than %d octets.", c.opts.MaxBody)
 	} else if e = decodeChecked(item, &req); e == nil {
@@ -148,6 +155,10 @@ func (c *call) sendItem(item []byte) emailResponse {
 			return answer
 		}
 	}
+	return refusedItem(req, e)
+}
+
+func refusedItem(req emailRequest, e *Error) emailResponse {
 	return emailResponse{
 		To: req.To, SubmittedAt: stamp(time.Time{}), MessageID: store.ID{}.String(),
 		ErrorCode: e.Code, Message: e.Message, InactiveRecipients: e.Inactive,
@@ -186,6 +197,11 @@ func (c *call) submit(l prepared) (store.ID, error) {
 	defer writing.Wait()
 	defer r.Close() // ends a writer that nobody reads any more
 	writing.Go(func() {
+		defer func() {
+			if v := recover(); v != nil { // as in sendItem
+				w.CloseWithError(fmt.Errorf("panic in writing a message: %v", v))
+			}
+		}()
 		b := bufio.NewWriterSize(w, pipeOctets)
 		_, err := l.letter.WriteTo(b)
 		if err == nil {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 )
@@ -100,8 +99,12 @@ func FuzzEmail(f *testing.F) {
 		if e != nil {
 			return
 		}
-		if _, err := p.letter.WriteTo(io.Discard); err != nil {
-			t.Errorf("accepted %q and could not write it: %v", b, err)
+		var raw bytes.Buffer
+		if _, err := p.letter.WriteTo(&raw); err != nil {
+			t.Fatalf("accepted %q and could not write it: %v", b, err)
+		}
+		if err := SameMessage(b, raw.Bytes()); err != nil && !empty(b) {
+			t.Errorf("accepted %q and wrote\n%s: %v", b, raw.Bytes(), err)
 		}
 	})
 }

@@ -75,7 +75,7 @@ func bodies(octets int) map[string]string {
 // What a request takes in memory is what it reserves of the budget. The numbers
 // are those of call.go.
 func TestMemory(t *testing.T) {
-	const octets, held, shown, element, fixed = 4 << 20, 4, 6, 384, 1 << 20
+	const octets, held, shown, element, fixed = 1 << 20, 4, 6, 384, 1 << 19
 	r := newRig(t, rigOptions{})
 	within := func(what string, n uint64, most int) {
 		t.Logf("%-30s %9d octets of %9d", what, n, most)
@@ -87,9 +87,9 @@ func TestMemory(t *testing.T) {
 		elements := strings.Count(body, ",") + 2
 		n, answer := r.allocated("POST", "/email", body)
 		within("single, "+name, n, held*len(body)+element*elements+fixed)
-		batch := "[" + strings.TrimSuffix(strings.Repeat(body+",", 8), ",") + "]"
+		batch := "[" + strings.TrimSuffix(strings.Repeat(body+",", 3), ",") + "]"
 		n, _ = r.allocated("POST", "/email/batch", batch)
-		within("batch, "+name, n, held*len(batch)+8*element*elements+fixed)
+		within("batch, "+name, n, held*len(batch)+3*element*elements+fixed)
 		var sent struct{ MessageID string }
 		if err := json.Unmarshal([]byte(answer), &sent); err != nil || sent.MessageID == "" {
 			continue // refused
@@ -103,10 +103,10 @@ func TestMemory(t *testing.T) {
 
 // An item of a batch that is too large is not decoded.
 func TestMemory_LargeItemOfABatch(t *testing.T) {
-	r := newRig(t, rigOptions{api: api.Options{MaxBody: 1 << 20}})
-	body := "[" + bodies(16 << 20)["text"] + "]"
+	r := newRig(t, rigOptions{api: api.Options{MaxBody: 1 << 19}})
+	body := "[" + bodies(4 << 20)["text"] + "]"
 	n, answer := r.allocated("POST", "/email/batch", body)
-	if most := uint64(len(body) + 1<<20); n > most || !strings.Contains(answer, "larger than 1048576 octets") {
+	if most := uint64(len(body) + 1<<19); n > most || !strings.Contains(answer, "larger than 524288 octets") {
 		t.Errorf("%d octets, want %d for the body alone; %s", n, most, answer)
 	}
 }

@@ -96,7 +96,7 @@ func (s *Server) Run(ctx context.Context, listeners ...Listener) error {
 	protocols.SetHTTP1(true)
 	srv := &http.Server{
 		Handler: s, ReadHeaderTimeout: headerTimeout, ReadTimeout: s.opts.ReadTimeout, WriteTimeout: s.opts.ReadTimeout + s.opts.WriteTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, Protocols: &protocols,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, Protocols: &protocols, DisableGeneralOptionsHandler: true,
 		ErrorLog: slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug),
 	}
 	g, ctx := errgroup.WithContext(ctx)

@@ -208,26 +208,28 @@ func squeezed(list []message.Mailbox) (out []message.Mailbox) {
 
 // What is put in can be read out again, by a reader that shares no code with
 // the writer, and the octets pass every rule that intake has.
-func TestLetter_SaysWhatItWasTold(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		l := letters().Draw(t, "letter")
-		m, raw, parts := read(t, l)
-		subject, err := new(mime.WordDecoder).DecodeHeader(m.Header.Get("Subject"))
-		if err != nil || subject != l.Subject {
-			t.Fatalf("subject %q (%v), want %q in\n%s", subject, err, l.Subject, raw)
+func TestLetter_SaysWhatItWasTold(t *testing.T) { rapid.Check(t, saysWhatItWasTold) }
+
+func FuzzLetter(f *testing.F) { f.Fuzz(rapid.MakeFuzz(saysWhatItWasTold)) }
+
+func saysWhatItWasTold(t *rapid.T) {
+	l := letters().Draw(t, "letter")
+	m, raw, parts := read(t, l)
+	subject, err := new(mime.WordDecoder).DecodeHeader(m.Header.Get("Subject"))
+	if err != nil || subject != l.Subject {
+		t.Fatalf("subject %q (%v), want %q in\n%s", subject, err, l.Subject, raw)
+	}
+	for name, want := range map[string][]message.Mailbox{"From": {l.From}, "To": l.To, "Cc": l.Cc, "Reply-To": l.ReplyTo} {
+		if diff := cmp.Diff(squeezed(want), people(t, m, name)); diff != "" {
+			t.Fatalf("%s (-want +got):\n%s\n%s", name, diff, raw)
 		}
-		for name, want := range map[string][]message.Mailbox{"From": {l.From}, "To": l.To, "Cc": l.Cc, "Reply-To": l.ReplyTo} {
-			if diff := cmp.Diff(squeezed(want), people(t, m, name)); diff != "" {
-				t.Fatalf("%s (-want +got):\n%s\n%s", name, diff, raw)
-			}
-		}
-		checkParts(t, l, parts)
-		checkOctets(t, l, raw)
-		content, err := compose.ReadContent(bytes.NewReader(raw))
-		if err != nil || ends(content.Text) != ends(l.Text) || ends(content.HTML) != ends(l.HTML) || len(content.Attachments) != len(l.Attachments) {
-			t.Fatalf("ReadContent = %+v, %v", content, err)
-		}
-	})
+	}
+	checkParts(t, l, parts)
+	checkOctets(t, l, raw)
+	content, err := compose.ReadContent(bytes.NewReader(raw))
+	if err != nil || ends(content.Text) != ends(l.Text) || ends(content.HTML) != ends(l.HTML) || len(content.Attachments) != len(l.Attachments) {
+		t.Fatalf("ReadContent = %+v, %v", content, err)
+	}
 }
 
 func checkParts(t *rapid.T, l compose.Letter, parts []leaf) {
