@@ -23,6 +23,7 @@ type Options struct {
 	PublicPrefix         string           // with its first and last slash
 	Now                  func() time.Time // time.Now
 	Webhooks             Webhooks         // nil: webhooks can be listed and deleted, and that is all
+	Ready                func() error     // whether new mail is taken, for /health; nil: always
 }
 
 func (o Options) withDefaults() Options {
@@ -31,6 +32,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Ready == nil {
+		o.Ready = func() error { return nil }
 	}
 	if o.MaxConns <= 0 {
 		o.MaxConns = 1000

@@ -31,6 +31,7 @@ type handler func(*call) (any, *Error)
 func (s *Server) routes() []route {
 	return slices.Concat(
 		describeRoutes(),
+		healthRoutes(),
 		emailRoutes(),
 		messageRoutes(),
 		streamRoutes(),

@@ -165,7 +165,7 @@ in an empty directory: it makes everything it needs and prints what to paste int
 	flags.StringVarP(&a.configFile, "config", "c", "", "configuration `file` (default mailchute.yaml or /etc/mailchute.yaml, where there is one)")
 	flags.StringVar(&a.dataDir, "data", "", "data `directory` (default \"mailchute-data\")")
 	flags.BoolVar(&a.json, "json", false, "print JSON for scripts")
-	root.AddCommand(a.serveCommand(), a.demoCommand(), a.checkCommand(), a.doctorCommand(), a.serverCommand(), a.streamCommand(),
+	root.AddCommand(a.serveCommand(), a.demoCommand(), a.checkCommand(), a.doctorCommand(), a.healthCommand(), a.serverCommand(), a.streamCommand(),
 		a.tokenCommand(), a.smtpTokenCommand(), a.domainCommand(), a.senderCommand(), a.keyCommand(),
 		a.queueCommand(), a.messageCommand(), a.bounceCommand(), a.suppressionCommand(), a.webhookCommand(), a.journalCommand(), a.benchCommand(), a.versionCommand())
 	return root

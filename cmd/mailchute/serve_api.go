@@ -12,7 +12,7 @@ func (s *server) openAPI(in api.Submitter) error {
 	db, keyring := s.files.store, s.files.keyring
 	opts := api.Options{
 		Log: s.log.With("part", "api"), Grace: s.cfg.Grace, Rate: s.cfg.API.Rate, AllowPrivateLiterals: s.cfg.Delivery.AllowPrivate,
-		Webhooks: s.webhooks,
+		Webhooks: s.webhooks, Ready: db.Ready,
 	}
 	if s.unsubscribe != nil && len(s.unsubscribeListeners) == 0 {
 		opts.Public, opts.PublicPrefix = s.unsubscribe, s.cfg.Unsubscribe.prefix()
