@@ -39,10 +39,12 @@ type relay struct {
 	t        testing.TB
 	dir      string
 	config   string
-	plain    string // address of the STARTTLS listener
-	implicit string // address of the implicit TLS listener
+	plain    string   // address of the STARTTLS listener
+	implicit string   // address of the implicit TLS listener
+	program  []string // what serves: a command and its first arguments
+	env      []string // of what serves, besides our own
 	cmd      *exec.Cmd
-	log      *bytes.Buffer
+	log      *shadow
 
 	serverToken  string
 	accountToken string
@@ -64,8 +66,15 @@ func newRelay(t testing.TB, receiver string) *relay {
 // configuration.
 func startRelay(t testing.TB, more string) *relay {
 	t.Helper()
-	dir := t.TempDir()
-	r := &relay{t: t, dir: dir, config: filepath.Join(dir, "mailchute.yaml"), plain: freePort(t), implicit: freePort(t), log: new(bytes.Buffer)}
+	r := relayIn(t, t.TempDir(), more)
+	r.begin()
+	return r
+}
+
+// relayIn is a relay in a directory, not started.
+func relayIn(t testing.TB, dir, more string) *relay {
+	t.Helper()
+	r := &relay{t: t, dir: dir, config: filepath.Join(dir, "mailchute.yaml"), plain: freePort(t), implicit: freePort(t), program: []string{binary}, log: new(shadow)}
 	r.write(fmt.Sprintf(`hostname: localhost
 data_dir: %s
 log: {level: debug}
@@ -74,6 +83,13 @@ smtp:
     - {address: "%s", tls: starttls}
     - {address: "%s", tls: implicit}
 %s`, filepath.Join(dir, "data"), r.plain, r.implicit, more))
+	return r
+}
+
+// begin starts a relay for the first time and makes its credentials.
+func (r *relay) begin() {
+	t := r.t
+	t.Helper()
 	r.start()
 	t.Cleanup(func() { r.stop() })
 	r.serverToken = r.made("token", "server", "create", "--name", "e2e")["token"]
@@ -85,7 +101,6 @@ smtp:
 			t.Fatalf("no %s was made", name)
 		}
 	}
-	return r
 }
 
 func (r *relay) write(config string) {
@@ -97,7 +112,8 @@ func (r *relay) write(config string) {
 
 func (r *relay) start() {
 	r.t.Helper()
-	r.cmd = exec.Command(binary, "serve", "--config", r.config)
+	r.cmd = exec.Command(r.program[0], append(r.program[1:len(r.program):len(r.program)], "serve", "--config", r.config)...)
+	r.cmd.Env = append(os.Environ(), r.env...)
 	r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
