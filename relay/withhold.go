@@ -21,6 +21,9 @@ type Suppressions interface {
 // took them off does not want to hear that nothing was sent. Notices of our own go out, as does what is redirected, since
 // it is not written to these addresses. The list is asked before anything else is decided, so that a recipient on it never
 // becomes a bounce.
+//
+// A hard bounce of this very message is no reason: the address was listed, and the process died before the result was
+// recorded. The attempt is made again, so that the sender is told.
 func (d *Dispatcher) withhold(ctx context.Context, c *store.Claimed, act action) (events []store.Event, err error) {
 	if d.opts.Suppressions == nil || act != actSend || c.Message.Bounce {
 		return nil, nil
@@ -42,6 +45,9 @@ func (d *Dispatcher) withhold(ctx context.Context, c *store.Claimed, act action)
 	now := d.opts.Now()
 	c.Delivery.Recipients = slices.Clone(c.Delivery.Recipients)
 	for _, s := range list {
+		if s.Reason == store.SuppressedHardBounce && s.Message == c.Message.ID {
+			continue
+		}
 		for _, i := range keys[s.Address] {
 			r := &c.Delivery.Recipients[i]
 			r.State = store.Suppressed

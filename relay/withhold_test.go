@@ -109,3 +109,37 @@ func TestDispatcher_ListCannotBeRead(t *testing.T) {
 		}
 	})
 }
+
+// ownBounces are the lists after a crash between listing an address and recording the result of the attempt that told it:
+// they say that the message asked about bounced.
+type ownBounces struct{ about store.ID }
+
+func (o *ownBounces) Suppressed(_ context.Context, server int64, stream string, addresses ...string) (out []store.Suppression, err error) {
+	for _, a := range addresses {
+		out = append(out, store.Suppression{
+			Server: server, Stream: stream, Address: a, Reason: store.SuppressedHardBounce, Origin: store.OriginRecipient, Created: day0, Message: o.about,
+		})
+	}
+	return out, nil
+}
+
+// TestDispatcher_ItsOwnBounceWithholdsNothing: the sender learns of a refusal although the process died in the midst of it.
+func TestDispatcher_ItsOwnBounceWithholdsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, d := newQueue(), newDirectory(t, store.Stream{ID: "outbound"})
+		tr := &fakeTransport{func(_ context.Context, j relay.Job) []relay.Result { return all(j, refused(550, "rcpt")) }}
+		list := &ownBounces{}
+		own := q.submit("outbound", time.Now().Add(time.Minute), "nobody@example.test")
+		other := q.submit("outbound", time.Now().Add(time.Minute), "nobody@example.test")
+		list.about = own
+		start(t, q, d, relay.Options{Transport: tr, Suppressions: list, Hostname: "relay.test"})
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if got, n := q.delivery(own).Recipients[0].State, len(q.notices(own)); got != store.Bounced || n != 1 {
+			t.Errorf("its own bounce: %s with %d notices, want bounced and one", got, n)
+		}
+		if got, n := q.delivery(other).Recipients[0].State, len(q.notices(other)); got != store.Suppressed || n != 0 {
+			t.Errorf("another's bounce: %s with %d notices, want suppressed and none", got, n)
+		}
+	})
+}
