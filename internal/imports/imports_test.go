@@ -30,7 +30,7 @@ var direction = map[string][]string{
 	"relay":                 {"internal/failpoint", "message", "message/bounce", "store", "relay/dane", "relay/mtasts", "relay/tlsrpt"},
 	"returns":               {"auth", "intake", "message", "message/bounce", "relay", "store"},
 	"relay/dane":            {},
-	"relay/mtasts":          {},
+	"relay/mtasts":          {"message"},
 	"relay/tlsrpt":          {},
 	"auth":                  {"store"},
 	"message":               {},

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+
+	"github.com/mailchute/mailchute/message"
 )
 
 // Options configures a Cache. The zero value uses the system's resolver, dialer and roots.
@@ -17,7 +19,7 @@ type Options struct {
 	LookupTXT func(ctx context.Context, name string) ([]string, error)
 	// Dial opens connections to policy hosts; nil means a net.Dialer that refuses addresses which Permit refuses.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Permit tells whether Dial's default may connect to an address; nil means public ones only. Recipient domains choose the addresses of their
+	// Permit tells whether Dial's default may connect to an address; nil means those that message.PrivateIP does not hold for. Recipient domains choose the addresses of their
 	// policy hosts: they must not reach the operator's own network by them.
 	Permit func(netip.Addr) bool
 	// RootCAs verifies policy hosts; nil means the system's roots.
@@ -53,7 +55,7 @@ func (o Options) withDefaults() Options {
 		o.LookupTXT = systemTXT
 	}
 	if o.Permit == nil {
-		o.Permit = public
+		o.Permit = func(a netip.Addr) bool { return !message.PrivateIP(a) }
 	}
 	if o.Dial == nil {
 		o.Dial = guarded(o.Permit)
@@ -85,24 +87,4 @@ func guarded(permit func(netip.Addr) bool) func(context.Context, string, string)
 		return nil
 	}}
 	return d.DialContext
-}
-
-// special lists what is not public beside the properties that netip knows (RFC 6890).
-var special = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2002::/16"),
-	netip.MustParsePrefix("2001::/32"), netip.MustParsePrefix("fec0::/10"),
-}
-
-func public(a netip.Addr) bool {
-	if !a.IsGlobalUnicast() || a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() {
-		return false
-	}
-	for _, p := range special {
-		if p.Contains(a) {
-			return false
-		}
-	}
-	return true
 }
