@@ -12,7 +12,8 @@ import (
 )
 
 // exim is an instance of Exim that runs without any privilege, as the mail host
-// of exim.example: mailboxes buyer and second.
+// of exim.example: mailboxes buyer, second and r0 to r9. It takes three messages
+// in a session.
 type exim struct {
 	mail string
 	main string // the log of what it takes
@@ -50,6 +51,7 @@ chunking_advertise_hosts = *
 dsn_advertise_hosts = *
 smtputf8_advertise_hosts = *
 message_size_limit = 200K
+smtp_accept_max_per_connection = 3
 acl_smtp_rcpt = check_recipient
 acl_smtp_data = accept
 
@@ -63,7 +65,7 @@ begin routers
 mailboxes:
   driver = accept
   domains = exim.example
-  local_parts = buyer : second
+  local_parts = buyer : second : r0 : r1 : r2 : r3 : r4 : r5 : r6 : r7 : r8 : r9
   transport = maildir
 
 begin transports
