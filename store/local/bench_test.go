@@ -192,8 +192,6 @@ const million = 1_000_000
 // resident memory. Run it with -benchtime=1x.
 func BenchmarkStartMillion(b *testing.B) {
 	b.Run("closed", func(b *testing.B) { startMillion(b, (*viewDB).close) })
-	// After a crash bbolt has to look for free pages, and maps in the whole
-	// file for that: the peak counts its page cache, which the system can take back.
 	b.Run("crashed", func(b *testing.B) { startMillion(b, func(v *viewDB) error { return v.bolt.Close() }) })
 }
 

@@ -317,3 +317,28 @@ func (p promises) kept(ctx context.Context, s *Store) error {
 	}
 	return err
 }
+
+// TestFreeList_IsInTheFileOfADeadProcess: without it the next start reads every page
+// of the file.
+func TestFreeList_IsInTheFileOfADeadProcess(t *testing.T) {
+	opts := smallOptions()
+	opts.CheckpointEvery = time.Hour
+	s := openT(t, t.TempDir(), opts)
+	acceptT(t, s, 100)
+	if err := s.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(s.db.bolt.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := pageWalk{file: f, size: info.Size()}
+	if err := w.meta(); err != nil || w.freelist == pageNone {
+		t.Errorf("meta = %v, list of free pages on page %d, want one", err, w.freelist)
+	}
+}

@@ -111,6 +111,7 @@ func (v *viewDB) write(fn func(*bbolt.Tx) error) error {
 				return err
 			}
 			ran = true
+			v.bolt.NoFreelistSync = v.manyFree() // read by the commit, under the same lock
 			return v.inject(false)
 		})
 	})
@@ -130,6 +131,17 @@ func (v *viewDB) write(fn func(*bbolt.Tx) error) error {
 		return fmt.Errorf("writing %s: %v: %w", dbName, err, store.ErrFull)
 	}
 	return v.poison(err)
+}
+
+// manyFreePages is where the list of free pages, 8 bytes each, becomes too much to
+// write with every commit. A start after a crash that lacks the list reads every page in
+// use and maps it in, which are few where many are free.
+const manyFreePages = 32 << 10
+
+// manyFree tells whether the next commit should leave the list of free pages out.
+func (v *viewDB) manyFree() bool {
+	s := v.bolt.Stats()
+	return s.FreePageN+s.PendingPageN > manyFreePages
 }
 
 func isNoSpace(err error) bool {
@@ -166,9 +178,8 @@ func (v *viewDB) healthy() error {
 	return nil
 }
 
-// close closes the file. It first writes the list of free pages, which no other
-// commit does: without it the next opening maps in and reads every page, as it must after a
-// crash.
+// close closes the file. It first writes the list of free pages, however long it is:
+// without it the next opening maps in and reads every page.
 func (v *viewDB) close() error {
 	var err error
 	if v.healthy() == nil {
