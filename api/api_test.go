@@ -16,6 +16,7 @@ import (
 
 	"github.com/mailchute/mailchute/api"
 	"github.com/mailchute/mailchute/auth"
+	"github.com/mailchute/mailchute/domains"
 	"github.com/mailchute/mailchute/intake"
 	"github.com/mailchute/mailchute/store"
 	"github.com/mailchute/mailchute/store/local"
@@ -29,6 +30,7 @@ type rig struct {
 	store                   *local.Store
 	keyring                 *auth.Keyring
 	client                  *http.Client
+	zone                    *zone  // the DNS of sender domains
 	server, account, access string // tokens
 }
 
@@ -56,7 +58,9 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	if in == nil {
 		in = intake.New(db, db, intake.Options{Hostname: "relay.example", Suppressions: db})
 	}
-	r := &rig{t: t, store: db, keyring: k, client: checked(t)}
+	r := &rig{t: t, store: db, keyring: k, client: checked(t), zone: &zone{}}
+	o.api.Records = domains.RecordOptions{Hostname: "relay.example", ReturnPath: "bounces.relay.example"}
+	o.api.Domains = domains.NewKeeper(db, k, domains.Options{Resolver: r.zone, MX: r.zone, ReturnPath: o.api.Records.ReturnPath})
 	r.fill()
 	r.api = api.New(db, k, auth.NewVerifier(db, k, auth.VerifierOptions{Throttle: o.auth}), in, o.api)
 	r.listen(r.api)

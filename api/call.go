@@ -36,9 +36,11 @@ const requestID = "X-Request-Id"
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.opts.Public != nil && strings.HasPrefix(r.URL.Path, s.opts.PublicPrefix) {
-		s.opts.Public.ServeHTTP(w, r)
-		return
+	for prefix, h := range s.opts.Public {
+		if strings.HasPrefix(r.URL.Path, prefix) {
+			h.ServeHTTP(w, r)
+			return
+		}
 	}
 	id := rand.Text()
 	h := w.Header()

@@ -17,6 +17,7 @@ import (
 	"github.com/mailchute/mailchute/intake"
 	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/message"
+	"github.com/mailchute/mailchute/message/compose"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -175,6 +176,9 @@ func (c *call) send(req emailRequest) (emailResponse, *Error) {
 	if c.trial {
 		answer.MessageID, answer.Message = store.NewID().String(), "Test job accepted"
 		return answer, nil
+	}
+	if len(l.letter.ReplyTo) == 0 && !slices.ContainsFunc(l.letter.Fields, func(f compose.Field) bool { return strings.EqualFold(f.Name, "Reply-To") }) {
+		l.letter.ReplyTo, _ = c.mailboxes(c.replyTo(l.letter.From.Address)) // none where it cannot be read
 	}
 	if e := c.checkStream(l); e != nil {
 		return emailResponse{}, e

@@ -12,18 +12,36 @@ type Code int
 // Every code that we return. Nothing else in the package makes numbers of its
 // own.
 const (
-	CodeToken            Code = 10  // 401
-	CodeUnavailable      Code = 100 // 503
-	CodeInternal         Code = 101 // 500
-	CodeInvalidEmail     Code = 300 // also 408, 413, 414: what cannot be read
-	CodeSender           Code = 400
-	CodeJSON             Code = 402
-	CodeField            Code = 403
-	CodeInactive         Code = 406
-	CodeContentType      Code = 409 // 415
-	CodeBatchSize        Code = 410
-	CodeAttachmentType   Code = 411
-	CodeRateLimit        Code = 429
+	CodeToken          Code = 10  // 401
+	CodeUnavailable    Code = 100 // 503
+	CodeInternal       Code = 101 // 500
+	CodeInvalidEmail   Code = 300 // also 408, 413, 414: what cannot be read
+	CodeSender         Code = 400
+	CodeJSON           Code = 402
+	CodeField          Code = 403
+	CodeInactive       Code = 406
+	CodeContentType    Code = 409 // 415
+	CodeBatchSize      Code = 410
+	CodeAttachmentType Code = 411
+	CodeRateLimit      Code = 429
+
+	CodeSenderQuery      Code = 500 // domains too
+	CodeSenderUnknown    Code = 501
+	CodeNothing          Code = 502 // to change
+	CodePublicDomain     Code = 503
+	CodeSenderExists     Code = 504
+	CodeRenewed          Code = 505 // a key waits for its record
+	CodeSenderConfirmed  Code = 506
+	CodeDomainUnknown    Code = 510
+	CodeDomainField      Code = 511
+	CodeDomainExists     Code = 512
+	CodeDomainName       Code = 514
+	CodeDomainNameLong   Code = 515
+	CodeDomainNameFormat Code = 516
+	CodeSenderMissing    Code = 520
+	CodeSenderLong       Code = 521
+	CodeSenderField      Code = 522
+
 	CodeServerQuery      Code = 600
 	CodeServerExists     Code = 603
 	CodeServerColor      Code = 607

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/mailchute/mailchute/domains"
 )
 
 // Options tunes a Server. Zero values mean the defaults named.
@@ -19,11 +21,14 @@ type Options struct {
 	WriteTimeout         time.Duration    // from the end of the request to the end of the answer; 60 s
 	Grace                time.Duration    // for requests under way at a stop; 30 s
 	AllowPrivateLiterals bool             // take recipients such as user@[127.0.0.1]
-	Public               http.Handler     // answers what is below PublicPrefix, to everybody; nil: nothing is
-	PublicPrefix         string           // with its first and last slash
 	Now                  func() time.Time // time.Now
 	Webhooks             Webhooks         // nil: webhooks can be listed and deleted, and that is all
 	Ready                func() error     // whether new mail is taken, for /health; nil: always
+
+	Domains   Domains                 // needed by the endpoints of domains and senders
+	Records   domains.RecordOptions   // what the records of a domain depend on
+	Confirmer Confirmer               // nil: senders are not asked, and the operator confirms them
+	Public    map[string]http.Handler // answer to everybody what is below a path, which has its first and last slash
 }
 
 func (o Options) withDefaults() Options {

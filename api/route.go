@@ -37,6 +37,8 @@ func (s *Server) routes() []route {
 		streamRoutes(),
 		suppressionRoutes(),
 		bounceRoutes(),
+		domainRoutes(),
+		senderRoutes(),
 		serverRoutes(),
 		webhookRoutes(),
 	)

@@ -137,8 +137,9 @@ func (k *Keeper) addKey(d *store.Domain, selector string, algorithm store.KeyAlg
 }
 
 // Rotate gives the domain a new pending pair of keys, or with now one that signs
-// at once; a pair that is pending already is then taken. ErrPending when there
-// is one and now is not set.
+// at once; what is pending already is then taken. ErrPending when there is a
+// pair and now is not set. An Ed25519 key alone, beside an RSA key that signs,
+// is none: many publish the record of the RSA key only.
 func (k *Keeper) Rotate(ctx context.Context, id int64, now bool) (store.Domain, error) {
 	keys, err := newPair()
 	if err != nil {
@@ -146,10 +147,10 @@ func (k *Keeper) Rotate(ctx context.Context, id int64, now bool) (store.Domain, 
 	}
 	return k.update(ctx, id, "rotating the keys of", func(d *store.Domain) error {
 		waiting := slices.ContainsFunc(d.Keys, pending)
-		if waiting && !now {
+		if !now && pairPending(d.Keys) {
 			return ErrPending
 		}
-		if !waiting {
+		if !waiting || !now {
 			if err := k.addPair(d, keys); err != nil {
 				return err
 			}
@@ -159,6 +160,16 @@ func (k *Keeper) Rotate(ctx context.Context, id int64, now bool) (store.Domain, 
 		}
 		return nil
 	})
+}
+
+// pairPending tells whether a new key has to be published before another is made.
+func pairPending(keys []store.DomainKey) bool {
+	rsa := func(k store.DomainKey) bool { return k.Algorithm == store.KeyRSA }
+	if slices.ContainsFunc(keys, func(k store.DomainKey) bool { return pending(k) && rsa(k) }) {
+		return true
+	}
+	signs := slices.ContainsFunc(keys, func(k store.DomainKey) bool { return active(k) && rsa(k) })
+	return !signs && slices.ContainsFunc(keys, pending)
 }
 
 // Import adds a key that was made elsewhere, in the PEM form that dkim.ParsePEM

@@ -121,11 +121,14 @@ func (i *Intake) CheckSender(p auth.Principal, from message.Address) error {
 }
 
 func checkSender(snap *store.Snapshot, server store.Server, from message.Address) error {
-	if !server.VerifiedOnly {
+	if !server.VerifiedOnly && len(snap.Signatures) == 0 {
 		return nil
 	}
 	domain, err := message.Destination(from)
-	if err == nil && snap.VerifiedSender(from.Local, domain) {
+	switch {
+	case err == nil && snap.UnconfirmedSender(from.Local, domain):
+		return &Refusal{Kind: KindSender, Reason: "sender is a signature of this account that is not confirmed"}
+	case !server.VerifiedOnly, err == nil && snap.VerifiedSender(from.Local, domain):
 		return nil
 	}
 	return &Refusal{Kind: KindSender, Reason: "sender is not a verified domain or signature of this account", Err: err}

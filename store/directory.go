@@ -267,11 +267,14 @@ type Domain struct {
 	Check DomainCheck `json:"check,omitzero"`
 }
 
-// Signature is a single sender address of the account.
+// Signature is a single sender address of the account. Until it is verified, no
+// server of the account may use the address, unless its domain is verified.
 type Signature struct {
 	ID       int64     `json:"id"`
 	Email    string    `json:"email"` // local part as given, domain in lower-case A-labels
 	Name     string    `json:"name,omitempty"`
+	ReplyTo  string    `json:"reply_to,omitempty"` // of mail over HTTP that names no other
+	Note     string    `json:"note,omitempty"`     // to whom is asked to confirm the address
 	Created  time.Time `json:"created"`
 	Verified time.Time `json:"verified,omitzero"`
 }

@@ -83,6 +83,31 @@ func (s *Snapshot) VerifiedSender(local, domain string) bool {
 	return false
 }
 
+// UnconfirmedSender tells whether an address is a signature that waits to be
+// verified, and of no verified domain. The address is as VerifiedSender takes it.
+func (s *Snapshot) UnconfirmedSender(local, domain string) bool {
+	if len(s.Signatures) == 0 {
+		return false
+	}
+	g, ok := s.SignatureOf(local, domain)
+	return ok && g.Verified.IsZero() && !s.VerifiedSender(local, domain)
+}
+
+// SignatureOf returns the signature of an address, as VerifiedSender takes it: a
+// verified one, where there are several that differ in case.
+func (s *Snapshot) SignatureOf(local, domain string) (best Signature, ok bool) {
+	size := len(local) + 1 + len(domain)
+	for _, g := range s.Signatures {
+		if len(g.Email) != size || !strings.EqualFold(g.Email[:len(local)], local) || g.Email[len(local)] != '@' || g.Email[len(local)+1:] != domain {
+			continue
+		}
+		if !ok || best.Verified.IsZero() && !g.Verified.IsZero() {
+			best, ok = g, true
+		}
+	}
+	return best, ok
+}
+
 // With returns the snapshot that the changes make of s, or the first rule that
 // they break: ErrNotFound for a missing parent or a missing record to delete,
 // ErrExists for a duplicate name, access key or hash, ErrLimit, ErrInvalid.

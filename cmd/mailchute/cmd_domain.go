@@ -191,7 +191,7 @@ type domainView struct {
 func (a *admin) viewDomain(d store.Domain) domainView {
 	v := domainView{
 		ID: d.ID, Name: d.Name, Created: d.Created, Verified: d.Verified, Keys: []keyView{}, ReturnPath: d.ReturnPath, ReturnPathVerified: d.ReturnPathVerified,
-		Records: domains.Records(d, domains.RecordOptions{Hostname: hostname(a.cfg), ReturnPath: a.cfg.Bounces.Host}),
+		Records: domains.Records(d, recordOptions(a.cfg)),
 	}
 	for _, k := range d.Keys {
 		v.Keys = append(v.Keys, keyView{k.Selector, k.Algorithm, k.State(), k.Created, k.Active, k.Replaced, k.Retired})

@@ -82,7 +82,7 @@ func addSender(ctx context.Context, a *admin, args []string) error {
 		return fmt.Errorf("adding sender: %w", err)
 	}
 	return a.print(g, func() error {
-		a.say("Added sender %d %s, not verified. Mark it with \"mailchute sender verify %s\" when it is yours.", g.ID, g.Email, g.Email)
+		a.say("Added sender %d %s, not verified: no server takes mail from it before. Mark it with \"mailchute sender verify %s\" when it is yours.", g.ID, g.Email, g.Email)
 		return nil
 	})
 }
@@ -104,7 +104,7 @@ func verifySender(ctx context.Context, a *admin, args []string) error {
 		return fmt.Errorf("verifying sender: %w", err)
 	}
 	return a.print(g, func() error {
-		a.say("Sender %s is verified: servers with --verified-only take it.", g.Email)
+		a.say("Sender %s is verified: all servers take it.", g.Email)
 		return nil
 	})
 }

@@ -98,6 +98,10 @@ func domainsOptions(cfg Config, log *slog.Logger) domains.Options {
 	return domains.Options{Resolver: dns, MX: dns, ReturnPath: cfg.Bounces.Host, Log: log.With("part", "domains"), Keep: cfg.Storage.Retention}
 }
 
+func recordOptions(cfg Config) domains.RecordOptions {
+	return domains.RecordOptions{Hostname: hostname(cfg), ReturnPath: cfg.Bounces.Host}
+}
+
 func relayOptions(cfg Config, log *slog.Logger, holder store.Operation, signer relay.Signer) (relay.Options, error) {
 	d, t := cfg.Delivery, cfg.Delivery.Timeouts
 	roots, err := rootCAs(d.CAFile)

@@ -122,13 +122,13 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	if err := s.openUnsubscribe(); err != nil {
 		return nil, err
 	}
+	s.domains = domains.NewKeeper(db, keyring, domainsOptions(cfg, log))
 	if err := s.openAPI(in); err != nil {
 		return nil, err
 	}
 	if err := s.openBounces(); err != nil {
 		return nil, err
 	}
-	s.domains = domains.NewKeeper(db, keyring, domainsOptions(cfg, log))
 	out, err := relayOptions(cfg, log, db, domains.NewSigner(db, keyring, domains.SignerOptions{}))
 	if err != nil {
 		return nil, err

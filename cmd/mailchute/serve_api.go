@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/http"
 
 	"github.com/mailchute/mailchute/api"
 )
@@ -12,10 +13,17 @@ func (s *server) openAPI(in api.Submitter) error {
 	db, keyring := s.files.store, s.files.keyring
 	opts := api.Options{
 		Log: s.log.With("part", "api"), Grace: s.cfg.Grace, Rate: s.cfg.API.Rate, AllowPrivateLiterals: s.cfg.Delivery.AllowPrivate,
-		Webhooks: s.webhooks, Ready: db.Ready,
+		Webhooks: s.webhooks, Ready: db.Ready, Domains: s.domains, Records: recordOptions(s.cfg), Public: map[string]http.Handler{},
 	}
 	if s.unsubscribe != nil && len(s.unsubscribeListeners) == 0 {
-		opts.Public, opts.PublicPrefix = s.unsubscribe, s.cfg.Unsubscribe.prefix()
+		opts.Public[s.cfg.Unsubscribe.prefix()] = s.unsubscribe
+	}
+	desk, err := s.openConfirm(in)
+	if err != nil {
+		return err
+	}
+	if desk != nil {
+		opts.Confirmer, opts.Public[s.cfg.Senders.prefix()] = desk, desk
 	}
 	s.api = api.New(db, keyring, s.verifier, in, opts)
 	s.cfg.API.Listeners = append([]APIListenerConfig(nil), s.cfg.API.Listeners...)

@@ -18,8 +18,9 @@ const module = "github.com/mailchute/mailchute/"
 // direction lists, for every package, the packages of ours that its own files
 // may import. What is not listed may not exist.
 var direction = map[string][]string{
-	"cmd/mailchute":         {"api", "api/unsubscribe", "smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "doctor", "returns", "store", "store/local", "store/journal", "webhook", "internal/failpoint", "internal/smtpbase"},
-	"api":                   {"internal/failpoint", "api/openapi", "intake", "auth", "message", "message/bounce", "message/compose", "store"},
+	"cmd/mailchute":         {"api", "api/confirm", "api/unsubscribe", "smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "doctor", "returns", "store", "store/local", "store/journal", "webhook", "internal/failpoint", "internal/smtpbase"},
+	"api":                   {"internal/failpoint", "api/openapi", "domains", "intake", "auth", "message", "message/bounce", "message/compose", "store"},
+	"api/confirm":           {"auth", "intake", "message", "message/compose", "store"},
 	"api/openapi":           {},
 	"api/unsubscribe":       {"message", "store"},
 	"smtpd":                 {"internal/failpoint", "intake", "auth", "message", "store"},
