@@ -1,6 +1,8 @@
 package intake
 
 import (
+	"strings"
+
 	"github.com/mailchute/mailchute/auth"
 	"github.com/mailchute/mailchute/message"
 	"github.com/mailchute/mailchute/store"
@@ -14,15 +16,10 @@ type Destinations interface {
 	Refusing(domain string) (missing, null bool)
 }
 
-// refusing is why mail to an address is known to be hopeless, nil where it is
-// not.
-func (i *Intake) refusing(address message.Address) *Refusal {
+// refusing is why mail to a domain is known to be hopeless, nil where it is not.
+func (i *Intake) refusing(domain string) *Refusal {
 	if i.opts.Destinations == nil {
 		return nil
-	}
-	domain, err := message.Destination(address)
-	if err != nil {
-		return nil // said elsewhere
 	}
 	switch missing, null := i.opts.Destinations.Refusing(domain); {
 	case null:
@@ -61,11 +58,11 @@ func (s *submission) hopeless() error {
 	}
 	var first *Refusal
 	for _, r := range s.envelope.Recipients {
-		address, err := message.ParsePath(r.Address, true)
+		domain, err := message.Destination(message.Address{Domain: r.Address[strings.LastIndexByte(r.Address, '@')+1:]})
 		if err != nil {
 			return nil // said elsewhere
 		}
-		why := s.refusing(address)
+		why := s.refusing(domain)
 		if why == nil {
 			return nil
 		}

@@ -137,10 +137,11 @@ func checkSender(snap *store.Snapshot, server store.Server, from message.Address
 // CheckRecipient tells whether the forward-path can be sent to at all, as far as
 // that is known without waiting. The error is a *Refusal.
 func (i *Intake) CheckRecipient(p auth.Principal, to message.Address) error {
-	if _, err := message.Destination(to); err != nil || to.Domain == "" {
+	domain, err := message.Destination(to)
+	if err != nil || to.Domain == "" {
 		return &Refusal{Kind: KindRecipient, Reason: "recipient has no domain that mail can be sent to", Err: err}
 	}
-	if why := i.refusing(to); why != nil && onlyDirect(i.directory.Snapshot(), p) {
+	if why := i.refusing(domain); why != nil && onlyDirect(i.directory.Snapshot(), p) {
 		return why
 	}
 	return nil

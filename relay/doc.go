@@ -9,6 +9,9 @@
 //	receivers.go   where the limits of large receivers begin
 //	mode.go        what an attempt does: capture, redirect, send, or wait for a stream that is gone
 //	transport.go   the network: routes, connections, one Result per recipient
+//	visit.go       one host: kept connections, sessions that end, the next one
+//	requiretls.go  what a message itself demands of TLS (RFC 8689)
+//	domainbook.go  domains that take no mail, for those who ask at submission
 //	withhold.go    recipients that were suppressed while they waited
 //	verdict.go     the only place that tells permanent from temporary
 //	policy.go      the retry schedule and the new state of a delivery, a pure function

@@ -35,8 +35,10 @@ func (n *network) visit(ctx context.Context, h hop, e *errand) (met bool, f *fau
 		taken := c.taken
 		f = n.converse(ctx, c, e)
 		switch {
-		case f == nil || ctx.Err() != nil:
-			return true, f
+		case f == nil:
+			return true, nil
+		case ctx.Err() != nil:
+			return true, broken(phaseMail, detailLost, context.Cause(ctx), n.opts.Now())
 		case !f.over && !f.fresh: // a kept connection may have died unseen: no sign of life says nothing about the host
 			return true, f
 		case c.taken > taken:
