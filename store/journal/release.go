@@ -6,13 +6,24 @@ import (
 	"github.com/mailchute/mailchute/internal/failpoint"
 )
 
+// asideSuffix is added to the name of a segment that was set aside. The journal
+// does not look at such files again.
+const asideSuffix = ".aside"
+
+// SetAside is [Journal.Release] for a quarantined segment: its file is kept, under a
+// name that is no segment's, for somebody to look into. A segment that is not
+// quarantined is released.
+func (j *Journal) SetAside(segment uint64) error { return j.release(segment, true) }
+
 // Release tells the journal that nothing in a segment is needed any more. The
 // file is recycled or removed once its readers are closed, and once an older segment
 // whose end only this one records is gone. Releasing a segment that is gone already is no error;
 // [ErrInUse] is returned for the newest segment, for a quarantined one and for
 // one with staged records. The caller must have applied everything
 // in the segment: a record it does not know of yet would be lost.
-func (j *Journal) Release(segment uint64) error {
+func (j *Journal) Release(segment uint64) error { return j.release(segment, false) }
+
+func (j *Journal) release(segment uint64, damaged bool) error {
 	j.mu.Lock()
 	s := j.find(segment)
 	known := segment < j.next
@@ -21,7 +32,7 @@ func (j *Journal) Release(segment uint64) error {
 	case s == nil:
 	case s == j.segments[len(j.segments)-1]:
 		inUse = "is the newest"
-	case s.quarantined:
+	case s.quarantined && !damaged:
 		inUse = "is quarantined"
 	case len(s.staged) > 0:
 		inUse = "has staged records"
@@ -78,10 +89,16 @@ func (j *Journal) recordsEnd(s *segment) bool {
 	return p != nil && !p.sealed && p.generation == s.prevGeneration
 }
 
-// disposeFile makes a spare of a segment's file, or removes it. A recycled
+// disposeFile makes a spare of a segment's file, or removes it, or sets it aside. A recycled
 // file is used only after its old name is durably gone: otherwise a crash could bring
 // the name back with new content.
 func (j *Journal) disposeFile(s *segment) error {
+	if s.quarantined {
+		if err := j.fs.Rename(s.path, s.path+asideSuffix); err != nil {
+			return err
+		}
+		return j.fs.SyncDir(j.dir)
+	}
 	recycle := !j.opts.NoPrewrite && s.size == j.opts.SegmentSize && j.spares.count() < j.opts.Spares
 	if !recycle {
 		if err := j.fs.Remove(s.path); err != nil {

@@ -25,6 +25,7 @@ type journalFile interface {
 	Reader(refs ...journal.Ref) (*journal.Reader, error)
 	Salvage(ctx context.Context, from journal.Position, fn func(journal.Entry) error, damaged func(*journal.CorruptError) error) error
 	Release(segment uint64) error
+	SetAside(segment uint64) error
 	Segments() []journal.SegmentInfo
 	Verify(ctx context.Context) ([]*journal.CorruptError, error)
 	End() journal.Position

@@ -177,7 +177,7 @@ func (s *Store) reclaim(ctx context.Context) error {
 		}
 		if s.over.needed(n) == 0 {
 			failpoint.Hit(failpoint.RetentionReleasing)
-			if err := s.jour.Release(n); err != nil {
+			if err := s.release(segments[0]); err != nil {
 				return err
 			}
 			continue
@@ -189,6 +189,7 @@ func (s *Store) reclaim(ctx context.Context) error {
 			return fmt.Errorf("copying what journal segment %d still holds: %w", n, err)
 		}
 		if s.over.needed(n) > 0 {
+			s.log.Warn("messages that cannot be read hold back retention; check --full names them, queue delete gives them up", "segment", n)
 			return nil // what is left is damaged or counted wrongly: for Check
 		}
 	}
@@ -203,10 +204,20 @@ func (s *Store) oldest(segments []journal.SegmentInfo) (uint64, bool) {
 	s.checkpointing.Lock()
 	behind := first.Number < s.position.Segment
 	s.checkpointing.Unlock()
-	if first.Quarantined {
-		s.log.Warn("a damaged journal segment holds back retention", "segment", first.Number)
+	return first.Number, behind && first.Staged == 0
+}
+
+// release gives up a segment that nothing needs. One with damage is kept for the
+// operator under another name: what could not be read of it may be missed.
+func (s *Store) release(seg journal.SegmentInfo) error {
+	if !seg.Quarantined {
+		return s.jour.Release(seg.Number)
 	}
-	return first.Number, behind && !first.Quarantined && first.Staged == 0
+	if err := s.jour.SetAside(seg.Number); err != nil {
+		return err
+	}
+	s.log.Warn("a damaged journal segment was set aside: nothing that could be read of it is needed any more", "segment", seg.Number)
+	return nil
 }
 
 // needed returns how many messages need a segment.

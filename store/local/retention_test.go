@@ -1,7 +1,10 @@
 package local
 
 import (
+	"bytes"
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -104,5 +107,50 @@ func TestRetention_RebuildAfterCopying(t *testing.T) {
 		t.Errorf("Record = %+v, %v, want %+v", got, err, want)
 	}
 	wantBody(t, again, keep, 1000)
+	checkT(t, again)
+}
+
+// TestRetention_SetsADamagedSegmentAside: damage in one segment must not keep the journal
+// from being recycled for ever.
+func TestRetention_SetsADamagedSegmentAside(t *testing.T) {
+	s := openT(t, t.TempDir(), smallOptions())
+	first := acceptT(t, s, 100<<10)
+	deliverT(t, s, first)
+	n := 1
+	for ; len(segmentsOf(s)) < 4; n++ {
+		deliverT(t, s, acceptT(t, s, 100<<10))
+	}
+	kept := acceptT(t, s, 1000)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(s.root, journalName, "00000000000000000001.seg")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[50<<10] ^= 1 // in the body of first
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = openT(t, s.root, smallOptions())
+	if r, err := s.Check(t.Context(), CheckOptions{Full: true}); err != nil || r.OK() {
+		t.Fatalf("Check = %+v, %v, want the damage", r, err)
+	}
+	if !s.jour.Segments()[0].Quarantined {
+		t.Fatal("the segment is not quarantined")
+	}
+	pruneT(t, s, n)
+	if got := segmentsOf(s); got[0] == 1 || len(got) > 2 {
+		t.Errorf("segments %v are left, want the newest alone", got)
+	}
+	aside, err := os.ReadFile(path + ".aside")
+	if err != nil || !bytes.Equal(aside, content) {
+		t.Errorf("the damaged segment: %d bytes, %v, want it as it was", len(aside), err)
+	}
+	wantBody(t, s, kept, 1000)
+	checkT(t, s)
+	again := openT(t, s.root, smallOptions())
+	wantBody(t, again, kept, 1000)
 	checkT(t, again)
 }
