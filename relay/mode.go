@@ -74,6 +74,14 @@ func routeAddress(r store.Route) string {
 	return net.JoinHostPort(strings.ToLower(r.Host), strconv.Itoa(r.Port))
 }
 
+// DestinationFor is the scheduling key of a message of our own on a stream, for one address.
+func DestinationFor(stream store.Stream, to message.Address) (string, error) {
+	if stream.Route.Smarthost() {
+		return routeAddress(stream.Route), nil
+	}
+	return message.Destination(to)
+}
+
 // destinationOf is the scheduling key of an address, or the address itself where it has none.
 func destinationOf(address string) string {
 	if a, err := parseAddress(address); err == nil {

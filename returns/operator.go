@@ -5,12 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
-	"strconv"
-	"strings"
 
 	"github.com/mailchute/mailchute/intake"
 	"github.com/mailchute/mailchute/message"
+	"github.com/mailchute/mailchute/relay"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -38,12 +36,9 @@ func (d *Desk) toOperator(ctx context.Context, in arrival) (store.ID, error) {
 	if err != nil {
 		return store.ID{}, fmt.Errorf("address of the operator: %w", err)
 	}
-	destination, err := message.Destination(to)
+	destination, err := relay.DestinationFor(stream, to)
 	if err != nil {
 		return store.ID{}, fmt.Errorf("address of the operator: %w", err)
-	}
-	if stream.Route.Smarthost() {
-		destination = net.JoinHostPort(strings.ToLower(stream.Route.Host), strconv.Itoa(stream.Route.Port))
 	}
 	// The null reverse-path keeps a failure of this from coming back here.
 	m := store.Message{

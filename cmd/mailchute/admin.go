@@ -8,6 +8,7 @@ import (
 
 	"github.com/mailchute/mailchute/auth"
 	"github.com/mailchute/mailchute/relay"
+	"github.com/mailchute/mailchute/relay/tlsrpt"
 	"github.com/mailchute/mailchute/store"
 	"github.com/mailchute/mailchute/store/local"
 )
@@ -16,15 +17,16 @@ import (
 // server and on the files; only out, json and the caller's directory change from
 // command to command.
 type admin struct {
-	store   *local.Store
-	keyring *auth.Keyring
-	cfg     Config
-	now     func() time.Time
-	by      string                                       // who is named in events
-	waiting func(store.DeliveryID) (relay.Waiting, bool) // asks the running dispatcher; nil on the files
-	revive  func()                                       // likewise
-	sites   func() []relay.SiteStatus                    // likewise
-	clock   func() error                                 // likewise: how it has jumped
+	store      *local.Store
+	keyring    *auth.Keyring
+	cfg        Config
+	now        func() time.Time
+	by         string                                       // who is named in events
+	waiting    func(store.DeliveryID) (relay.Waiting, bool) // asks the running dispatcher; nil on the files
+	revive     func()                                       // likewise
+	sites      func() []relay.SiteStatus                    // likewise
+	tlsReports func() []tlsrpt.Report                       // likewise, and where none are made
+	clock      func() error                                 // likewise: how it has jumped
 
 	out  io.Writer
 	json bool

@@ -24,6 +24,7 @@ import (
 	"github.com/mailchute/mailchute/intake"
 	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/relay"
+	"github.com/mailchute/mailchute/relay/tlsrpt"
 	"github.com/mailchute/mailchute/smtpd"
 	"github.com/mailchute/mailchute/webhook"
 )
@@ -82,6 +83,9 @@ type server struct {
 	level    *slog.LevelVar
 
 	apiListeners []api.Listener
+
+	tlsCounts  *tlsrpt.Recorder // nil: no reports
+	tlsReports *tlsrpt.Reporter // likewise
 
 	unsubscribe          *unsubscribe.Handler // nil: no hosted links
 	unsubscribeListeners []unsubscribe.Listener
@@ -142,11 +146,17 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	out.Domains = hopeless
 	out.ReturnPath, out.Unsubscribe = s.returnPath(), s.links().Fields
 	out.Suppressor, out.Suppressions = suppressor{directory: db, lists: db}, db
+	if err := s.openTLSReports(&out); err != nil {
+		return nil, err
+	}
 	if s.relay, err = relay.New(db, db, out); err != nil {
 		return nil, &exitError{exitConfig, fmt.Errorf("delivery: %w", err)}
 	}
 	live := newAdmin(s.files, s.cfg)
 	live.waiting, live.sites, live.revive, live.clock = s.relay.Waiting, s.relay.Sites, s.relay.Revive, s.relay.ClockFault
+	if s.tlsCounts != nil {
+		live.tlsReports = s.tlsCounts.Reports
+	}
 	s.control, err = listenControl(s.cfg, live, log.With("part", "control"))
 	return s, err
 }
@@ -234,6 +244,10 @@ func (s *server) run(ctx context.Context) (err error) {
 		return s.submissions(ctx)
 	})
 	g.Go(func() error { return ended(behind, "credential verifier", s.verifier.Run(behind)) })
+	if s.tlsCounts != nil {
+		g.Go(func() error { return s.tlsReports.Run(ctx) })
+		g.Go(func() error { return s.tlsCounts.Run(behind) })
+	}
 	g.Go(func() error { return ended(behind, "dispatcher", s.relay.Run(behind)) })
 	s.log.Info("serving", "data", s.cfg.DataDir, "hostname", hostname(s.cfg), "listeners", s.cfg.SMTP.addresses(), "api", s.cfg.API.addresses(), "control", s.control.path)
 	err = g.Wait()

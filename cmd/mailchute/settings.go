@@ -33,6 +33,7 @@ type Config struct {
 	Webhooks    WebhooksConfig    `mapstructure:"webhooks"`
 	Unsubscribe UnsubscribeConfig `mapstructure:"unsubscribe"`
 	Senders     SendersConfig     `mapstructure:"senders"`
+	TLSReports  TLSReportsConfig  `mapstructure:"tls_reports"`
 	Storage     StorageConfig     `mapstructure:"storage"`
 	Control     ControlConfig     `mapstructure:"control"`
 	Grace       time.Duration     `mapstructure:"shutdown_grace"`
@@ -262,6 +263,7 @@ func (c Config) Validate() error {
 	c.Webhooks.validate(&p)
 	c.Unsubscribe.validate(&p, c.API)
 	c.Senders.validate(&p, c.Unsubscribe)
+	c.TLSReports.validate(&p)
 	number(&p, "storage.retention", c.Storage.Retention, time.Hour, 3650*24*time.Hour)
 	number(&p, "storage.min_free", c.Storage.MinFree, 0, 1024*GiB)
 	number(&p, "shutdown_grace", c.Grace, time.Second, time.Hour)

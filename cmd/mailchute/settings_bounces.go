@@ -54,7 +54,12 @@ func (c BouncesConfig) validatePostmaster(p *problems) {
 
 // postmasterStream finds the stream, at the time when it is needed.
 func (c BouncesConfig) postmasterStream(s *store.Snapshot) (store.Stream, bool) {
-	server, id, _ := strings.Cut(c.PostmasterStream, "/")
+	return namedStream(s, c.PostmasterStream)
+}
+
+// namedStream finds a stream for sending by server/stream.
+func namedStream(s *store.Snapshot, name string) (store.Stream, bool) {
+	server, id, _ := strings.Cut(name, "/")
 	_, stream, err := streamOf(s, server, id)
-	return stream, err == nil && server != ""
+	return stream, err == nil && server != "" && stream.Outbound() && stream.Archived.IsZero()
 }

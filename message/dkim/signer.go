@@ -29,7 +29,7 @@ type Signer struct {
 }
 
 // DefaultHeaders returns the names that a Signer signs by default: what readers see, what tells them the structure of the
-// body, what threads, lists and feedback loops go by (RFC 6376 section 5.4.1, RFC 8058 section 3.1, RFC 9477 section 3.1).
+// body, what threads, lists and feedback loops go by (RFC 6376 section 5.4.1, RFC 8058 section 3.1, RFC 9477 section 3.1, RFC 8460 section 5.3).
 // Trace fields and what relays rewrite are not among them.
 func DefaultHeaders() []string {
 	return []string{
@@ -39,6 +39,7 @@ func DefaultHeaders() []string {
 		"Resent-From", "Resent-Sender", "Resent-To", "Resent-Cc", "Resent-Date", "Resent-Message-ID",
 		"List-Id", "List-Help", "List-Unsubscribe", "List-Unsubscribe-Post", "List-Subscribe", "List-Post", "List-Owner",
 		"List-Archive", "Feedback-ID", "CFBL-Address", "CFBL-Feedback-ID", "TLS-Required",
+		"TLS-Report-Domain", "TLS-Report-Submitter",
 	}
 }
 

@@ -1,6 +1,9 @@
 package tlsrpt
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Day is a day of UTC, in the form 2006-01-02. Days compare as strings.
 type Day string
@@ -26,4 +29,8 @@ func (d Day) End() time.Time { return d.Start().AddDate(0, 0, 1).Add(-time.Secon
 type Key struct {
 	Domain string
 	Day    Day
+}
+
+func (k Key) compare(o Key) int {
+	return cmp.Or(cmp.Compare(k.Day, o.Day), cmp.Compare(k.Domain, o.Domain))
 }

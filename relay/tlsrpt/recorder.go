@@ -1,7 +1,6 @@
 package tlsrpt
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -142,7 +141,7 @@ func (r *Recorder) Pending(now time.Time) []Key {
 			keys = append(keys, k)
 		}
 	}
-	slices.SortFunc(keys, func(a, b Key) int { return cmp.Or(cmp.Compare(a.Day, b.Day), cmp.Compare(a.Domain, b.Domain)) })
+	slices.SortFunc(keys, Key.compare)
 	return keys
 }
 
@@ -231,4 +230,22 @@ func (p *PolicyReport) rows() int {
 func digest(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:8])
+}
+
+// Reports returns what is counted, of days that are over and of today, by day and domain.
+func (r *Recorder) Reports() []Report {
+	r.mu.Lock()
+	keys := make([]Key, 0, len(r.tallies))
+	for k := range r.tallies {
+		keys = append(keys, k)
+	}
+	r.mu.Unlock()
+	slices.SortFunc(keys, Key.compare)
+	var out []Report
+	for _, k := range keys {
+		if report, ok := r.Report(k.Domain, k.Day); ok {
+			out = append(out, report)
+		}
+	}
+	return out
 }
