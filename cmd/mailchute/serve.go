@@ -133,24 +133,8 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	if err := s.openBounces(); err != nil {
 		return nil, err
 	}
-	out, err := relayOptions(cfg, log, db, domains.NewSigner(db, keyring, domains.SignerOptions{}))
-	if err != nil {
+	if err := s.openRelay(hopeless); err != nil {
 		return nil, err
-	}
-	if s.outbound, err = openOutbound(cfg, log); err != nil {
-		return nil, err
-	}
-	if err := s.outbound.apply(s.cfg, &out); err != nil {
-		return nil, err
-	}
-	out.Domains = hopeless
-	out.ReturnPath, out.Unsubscribe = s.returnPath(), s.links().Fields
-	out.Suppressor, out.Suppressions = suppressor{directory: db, lists: db}, db
-	if err := s.openTLSReports(&out); err != nil {
-		return nil, err
-	}
-	if s.relay, err = relay.New(db, db, out); err != nil {
-		return nil, &exitError{exitConfig, fmt.Errorf("delivery: %w", err)}
 	}
 	live := newAdmin(s.files, s.cfg)
 	live.waiting, live.sites, live.revive, live.clock = s.relay.Waiting, s.relay.Sites, s.relay.Revive, s.relay.ClockFault
@@ -159,6 +143,31 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	}
 	s.control, err = listenControl(s.cfg, live, log.With("part", "control"))
 	return s, err
+}
+
+// openRelay makes the way out.
+func (s *server) openRelay(hopeless *relay.DomainBook) error {
+	db, keyring := s.files.store, s.files.keyring
+	out, err := relayOptions(s.cfg, s.log, db, domains.NewSigner(db, keyring, domains.SignerOptions{}))
+	if err != nil {
+		return err
+	}
+	if s.outbound, err = openOutbound(s.cfg, s.log); err != nil {
+		return err
+	}
+	if err := s.outbound.apply(s.cfg, &out); err != nil {
+		return err
+	}
+	out.Domains = hopeless
+	out.ReturnPath, out.Unsubscribe = s.returnPath(), s.links().Fields
+	out.Suppressor, out.Suppressions = suppressor{directory: db, lists: db}, db
+	if err := s.openTLSReports(&out); err != nil {
+		return err
+	}
+	if s.relay, err = relay.New(db, db, out); err != nil {
+		return &exitError{exitConfig, fmt.Errorf("delivery: %w", err)}
+	}
+	return nil
 }
 
 // openListeners binds the addresses where clients submit.
