@@ -1,11 +1,13 @@
 package api
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/mailchute/mailchute/domains"
+	"github.com/mailchute/mailchute/store"
 )
 
 // Options tunes a Server. Zero values mean the defaults named.
@@ -29,6 +31,10 @@ type Options struct {
 	Records   domains.RecordOptions   // what the records of a domain depend on
 	Confirmer Confirmer               // nil: senders are not asked, and the operator confirms them
 	Public    map[string]http.Handler // answer to everybody what is below a path, which has its first and last slash
+
+	// SentTop returns what the first copy handed over had on top of the message as
+	// stored, such as signatures; nil: nothing.
+	SentTop func(context.Context, store.Record) ([]byte, error)
 }
 
 func (o Options) withDefaults() Options {
@@ -37,6 +43,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.SentTop == nil {
+		o.SentTop = func(context.Context, store.Record) ([]byte, error) { return nil, nil }
 	}
 	if o.Ready == nil {
 		o.Ready = func() error { return nil }

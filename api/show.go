@@ -27,9 +27,9 @@ func messageDump(c *call) (any, *Error) {
 	if e != nil {
 		return nil, e
 	}
-	body, err := c.store.Body(c.context(), r.Message.ID)
-	if err != nil {
-		return nil, c.unexpected("opening a message", err)
+	body, e := c.copy(r)
+	if e != nil {
+		return nil, e
 	}
 	return streamed(func(w http.ResponseWriter) error {
 		defer body.Close()
@@ -51,9 +51,9 @@ func messageDetails(c *call) (any, *Error) {
 	if e != nil {
 		return nil, e
 	}
-	body, err := c.store.Body(c.context(), r.Message.ID)
-	if err != nil {
-		return nil, c.unexpected("opening a message", err)
+	body, e := c.copy(r)
+	if e != nil {
+		return nil, e
 	}
 	d := messageDetail{outbound(r, c.snapshot().Servers[r.Message.Server].DeliveryType == store.Sandbox), []messageEvent{}}
 	d.Attachments = append(d.Attachments, content.Attachments...)
@@ -68,6 +68,24 @@ func messageDetails(c *call) (any, *Error) {
 		o.text("Body", body)
 		return o.end()
 	}), nil
+}
+
+// copy opens a message as the first of its recipients who has it got it, and as
+// it is stored before that, or when a key is no longer there to sign it again.
+func (c *call) copy(r store.Record) (io.ReadCloser, *Error) {
+	top, err := c.opts.SentTop(c.context(), r)
+	if err != nil {
+		c.opts.Log.Warn("message shown as stored", "request", c.id, "message", r.Message.ID, "err", err)
+		top = nil
+	}
+	body, err := c.store.Body(c.context(), r.Message.ID)
+	if err != nil {
+		return nil, c.unexpected("opening a message", err)
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(top), body), body}, nil
 }
 
 func (c *call) texts(id store.ID) (compose.Content, *Error) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -12,9 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mailchute/mailchute/api/unsubscribe"
-	"github.com/mailchute/mailchute/domains"
-	"github.com/mailchute/mailchute/relay"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -288,44 +284,14 @@ func rawSent(ctx context.Context, a *admin, args []string, recipient string) err
 	case at < 0:
 		return exitWith(exitUnavailable, "message %s was not handed over for %s", id, recipient)
 	}
-	top := copyTop(a, r, r.Events[at])
-	open := func(ctx context.Context) (io.ReadCloser, error) {
-		body, err := a.store.Body(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		return struct {
-			io.Reader
-			io.Closer
-		}{io.MultiReader(bytes.NewReader(top), body), body}, nil
-	}
-	signer := domains.NewSigner(a.store, a.keyring, domains.SignerOptions{})
-	fields, err := signer.Again(ctx, r.Message, open, r.Events[at].SignedBy)
+	top, err := sentTop(ctx, sources{a.store, a.keyring}, r, r.Events[at])
 	if err != nil {
 		return fmt.Errorf("message %s: %w", id, err)
 	}
-	if _, err := a.out.Write(append(fields, top...)); err != nil {
+	if _, err := a.out.Write(top); err != nil {
 		return err
 	}
 	return rawMessage(ctx, a, args)
-}
-
-// copyTop is what the copy of a recipient has on top of the message, below its
-// signatures. A redirected copy, which goes to somebody else, has none.
-func copyTop(a *admin, r store.Record, e store.Event) []byte {
-	if relay.Redirected(e) {
-		return nil
-	}
-	n := 0
-	for _, d := range r.Deliveries {
-		for _, rcpt := range d.Recipients {
-			if rcpt.Address == e.Recipient {
-				return unsubscribe.Links{Keys: a.keyring}.Fields(r.Message, n, rcpt.Address)
-			}
-			n++
-		}
-	}
-	return nil
 }
 
 func rawMessage(ctx context.Context, a *admin, args []string) (err error) {

@@ -14,6 +14,7 @@ func (s *server) openAPI(in api.Submitter) error {
 	opts := api.Options{
 		Log: s.log.With("part", "api"), Grace: s.cfg.Grace, Rate: s.cfg.API.Rate, AllowPrivateLiterals: s.cfg.Delivery.AllowPrivate,
 		Webhooks: s.webhooks, Ready: db.Ready, Domains: s.domains, Records: recordOptions(s.cfg), Public: map[string]http.Handler{},
+		SentTop: sources{db, keyring}.firstTop,
 	}
 	if s.unsubscribe != nil && len(s.unsubscribeListeners) == 0 {
 		opts.Public[s.cfg.Unsubscribe.prefix()] = s.unsubscribe

@@ -19,7 +19,8 @@ import (
 type receiver struct {
 	address string
 	mu      sync.Mutex
-	mails   []mail // guarded by mu
+	mails   []mail          // guarded by mu
+	gone    map[string]bool // addresses that are refused for good; guarded by mu
 }
 
 type mail struct {
@@ -59,6 +60,11 @@ func (d *delivery) Mail(from string, _ *smtp.MailOptions) error {
 }
 
 func (d *delivery) Rcpt(to string, _ *smtp.RcptOptions) error {
+	d.r.mu.Lock()
+	defer d.r.mu.Unlock()
+	if d.r.gone[to] {
+		return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no such user here"}
+	}
 	d.m.to = append(d.m.to, to)
 	return nil
 }
@@ -73,6 +79,13 @@ func (d *delivery) Data(r io.Reader) error {
 	defer d.r.mu.Unlock()
 	d.r.mails = append(d.r.mails, d.m)
 	return nil
+}
+
+// setGone says whether an address is refused from now on.
+func (r *receiver) setGone(address string, gone bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gone = map[string]bool{address: gone}
 }
 
 // about returns the mails whose octets contain the mark.

@@ -5,7 +5,18 @@ import postmark from "postmark";
 const options = { requestHost: process.env.API, useHttps: false };
 const client = new postmark.ServerClient(process.env.SERVER_TOKEN, options);
 const account = new postmark.AccountClient(process.env.ACCOUNT_TOKEN, options);
-const { FROM, TO } = process.env;
+const { FROM, TO, GONE } = process.env;
+
+// eventually waits for what the relay does in its own time.
+async function eventually(look, good) {
+  let value;
+  for (let i = 0; i < 150; i++) {
+    value = await look();
+    if (good(value)) return value;
+    await new Promise((done) => setTimeout(done, 100));
+  }
+  assert.fail(`it has not happened: ${JSON.stringify(value)}`);
+}
 
 const sent = await client.sendEmail({
   From: `"Shop, The" <${FROM}>`, To: `"Doe, Jane" <${TO}>`, Subject: "api-single", HtmlBody: "<p>Grüße <img src=\"cid:logo\">", TextBody: "Grüße",
@@ -30,13 +41,7 @@ const found = await client.getOutboundMessages({ tag: "e2e" });
 assert.equal(found.TotalCount, 1);
 assert.equal(found.Messages[0].MessageID, sent.MessageID);
 
-let details;
-for (let i = 0; i < 100; i++) {
-  details = await client.getOutboundMessageDetails(sent.MessageID);
-  if (details.Status === "Sent") break;
-  await new Promise((done) => setTimeout(done, 100));
-}
-assert.equal(details.Status, "Sent");
+const details = await eventually(() => client.getOutboundMessageDetails(sent.MessageID), (d) => d.Status === "Sent");
 assert.deepEqual(details.MessageEvents.map((e) => [e.Type, e.Recipient]), [["Delivered", TO]]);
 assert.match((await client.getOutboundMessageDump(sent.MessageID)).Body, /Subject: api-single/);
 
@@ -46,6 +51,45 @@ assert.equal((await client.editMessageStream("e2e-news", { Name: "New name" })).
 assert.equal((await client.archiveMessageStream("e2e-news")).ID, "e2e-news");
 assert.equal((await client.unarchiveMessageStream("e2e-news")).ArchivedAt, null);
 assert.equal((await client.getMessageStreams()).TotalCount, 4);
+
+const hard = await client.sendEmail({ From: FROM, To: GONE, Subject: "api-gone", TextBody: "x", Tag: "gone" });
+const bounces = await eventually(() => client.getBounces({ tag: "gone" }), (b) => b.TotalCount === 1);
+const [bounce] = bounces.Bounces;
+assert.deepEqual([bounce.Type, bounce.Email, bounce.MessageID, bounce.Inactive, bounce.CanActivate], ["HardBounce", GONE, hard.MessageID, true, true]);
+assert.equal((await client.getBounces({ emailFilter: "nobody@" })).TotalCount, 0);
+assert.equal((await client.getBounce(bounce.ID)).ID, bounce.ID);
+assert.equal(typeof (await client.getBounceDump(bounce.ID)).Body, "string");
+const failed = await client.getOutboundMessageDetails(hard.MessageID);
+assert.ok(failed.MessageEvents.some((e) => e.Type === "Bounced" && e.Details.BounceID === String(bounce.ID)));
+const statistics = await client.getDeliveryStatistics();
+assert.equal(statistics.InactiveMails, 1);
+assert.deepEqual(statistics.Bounces.map((b) => [b.Name, b.Count]), [["All", 1], ["Hard bounce", 1]]);
+assert.deepEqual((await client.getSuppressions("outbound")).Suppressions.map((s) => [s.EmailAddress, s.SuppressionReason]), [[GONE, "HardBounce"]]);
+await assert.rejects(client.sendEmail({ From: FROM, To: GONE, Subject: "x", TextBody: "x" }), (e) => {
+  assert.deepEqual([e.name, e.code, e.recipients], ["InactiveRecipientsError", 406, [GONE]]);
+  return true;
+});
+assert.match((await client.sendEmail({ From: FROM, To: `${GONE},${TO}`, Subject: "api-partly", TextBody: "x" })).Message, /will not deliver to these inactive addresses/);
+const active = await client.activateBounce(bounce.ID);
+assert.deepEqual([active.Message, active.Bounce.Inactive], ["OK", false]);
+assert.equal((await client.getSuppressions("outbound")).Suppressions.length, 0);
+
+const put = await client.createSuppressions("broadcast", { Suppressions: [{ EmailAddress: "off@dest.example" }, { EmailAddress: "no address" }] });
+assert.deepEqual(put.Suppressions.map((s) => s.Status), ["Suppressed", "Failed"]);
+const listed = await client.getSuppressions("broadcast", { emailAddress: "off@dest.example" });
+assert.deepEqual(listed.Suppressions.map((s) => [s.SuppressionReason, s.Origin]), [["ManualSuppression", "Customer"]]);
+const taken = await client.deleteSuppressions("broadcast", { Suppressions: [{ EmailAddress: "off@dest.example" }] });
+assert.deepEqual(taken.Suppressions.map((s) => s.Status), ["Deleted"]);
+
+const hook = await client.createWebhook(new postmark.Models.CreateWebhookRequest("https://example.com/hook",
+  { Bounce: { Enabled: true, IncludeContent: true }, Open: { Enabled: true, PostFirstOpenOnly: true } }, { Username: "u", Password: "p" }, [{ Name: "X-A", Value: "b" }]));
+assert.deepEqual([hook.MessageStream, hook.Triggers.Bounce, hook.Triggers.Open.PostFirstOpenOnly, hook.Triggers.Click.Enabled],
+  ["outbound", { Enabled: true, IncludeContent: true }, true, false]);
+assert.equal((await client.getWebhook(hook.ID)).Url, "https://example.com/hook");
+assert.equal((await client.editWebhook(hook.ID, { Triggers: { Delivery: { Enabled: true } } })).Triggers.Bounce.Enabled, true);
+assert.deepEqual((await client.getWebhooks({ messageStream: "outbound" })).Webhooks.map((w) => w.ID), [hook.ID]);
+assert.match((await client.deleteWebhook(hook.ID)).Message, /removed/);
+await assert.rejects(client.getWebhook(hook.ID), { name: "ApiInputError", code: 1352 });
 
 const server = await account.createServer({ Name: "e2e-api", Color: "red" });
 const own = await new postmark.ServerClient(server.ApiTokens[0], options).getServer();
