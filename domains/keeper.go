@@ -81,6 +81,11 @@ func newPair() (p pair, err error) {
 // Add stores a domain, named in lower-case A-labels, with a pending pair of keys.
 // It fails with store.ErrExists when it is there.
 func (k *Keeper) Add(ctx context.Context, name string) (store.Domain, error) {
+	for _, d := range k.directory.Snapshot().Domains { // before keys are made for nothing
+		if d.Name == name {
+			return store.Domain{}, fmt.Errorf("adding domain %s: %w", name, store.ErrExists)
+		}
+	}
 	keys, err := newPair()
 	if err != nil {
 		return store.Domain{}, err
@@ -141,6 +146,9 @@ func (k *Keeper) addKey(d *store.Domain, selector string, algorithm store.KeyAlg
 // pair and now is not set. An Ed25519 key alone, beside an RSA key that signs,
 // is none: many publish the record of the RSA key only.
 func (k *Keeper) Rotate(ctx context.Context, id int64, now bool) (store.Domain, error) {
+	if d := k.directory.Snapshot().Domains[id]; !now && pairPending(d.Keys) { // before keys are made for nothing
+		return store.Domain{}, fmt.Errorf("rotating the keys of domain %d: %w", id, ErrPending)
+	}
 	keys, err := newPair()
 	if err != nil {
 		return store.Domain{}, err

@@ -22,6 +22,7 @@ func (a *app) bounceCommand() *cobra.Command {
 
 // bounceView is one entry of a timeline that has a bounce type.
 type bounceView struct {
+	ID        int64           `json:"id"` // in the API
 	Message   store.ID        `json:"message"`
 	Stream    string          `json:"stream"`
 	At        time.Time       `json:"at"`
@@ -46,7 +47,7 @@ func bouncesOf(r store.Record) []bounceView {
 		}
 		info := bounce.Type(e.Bounce).Info()
 		out = append(out, bounceView{
-			Message: r.Message.ID, Stream: r.Message.Stream, At: e.At, Kind: e.Kind, Type: e.Bounce, TypeCode: info.Code, Name: info.Name,
+			ID: e.BounceID(r.Message.ID), Message: r.Message.ID, Stream: r.Message.Stream, At: e.At, Kind: e.Kind, Type: e.Bounce, TypeCode: info.Code, Name: info.Name,
 			Recipient: e.Recipient, Reply: e.Reply, Detail: e.Detail, Kept: e.Notice,
 		})
 	}
@@ -184,6 +185,7 @@ func printBounceDetails(a *admin, bounces []bounceView) error {
 			a.say("")
 		}
 		t := newTable(a.out)
+		t.row("Number", fmt.Sprintf("%d, in the API", b.ID))
 		t.row("Recipient", b.Recipient)
 		t.row("When", b.At)
 		t.row("Type", fmt.Sprintf("%s (%d): %s", b.Type, b.TypeCode, b.Name))
