@@ -56,7 +56,7 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	o.auth.FirstDelay, o.auth.MaxDelay = time.Millisecond, time.Millisecond
 	in := o.intake
 	if in == nil {
-		in = intake.New(db, db, intake.Options{Hostname: "relay.example", Suppressions: db})
+		in = intake.New(db, db, intake.Options{Hostname: "relay.example", Suppressions: db, Known: db, Now: o.api.Now})
 	}
 	r := &rig{t: t, store: db, keyring: k, client: checked(t), zone: &zone{}}
 	o.api.Records = domains.RecordOptions{Hostname: "relay.example", ReturnPath: "bounces.relay.example"}
@@ -212,6 +212,10 @@ func (r *rig) record(id string) store.Record {
 type refusing struct{ err error }
 
 func (f refusing) Submit(context.Context, intake.Envelope, io.Reader) (store.ID, error) {
+	return store.ID{}, f.err
+}
+
+func (f refusing) Earlier(context.Context, int64, intake.Request) (store.ID, error) {
 	return store.ID{}, f.err
 }
 

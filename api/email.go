@@ -86,7 +86,11 @@ func sendEmail(c *call) (any, *Error) {
 	if e := c.decode(&req); e != nil {
 		return nil, e
 	}
-	return c.send(req)
+	once, e := c.requestKey()
+	if e != nil {
+		return nil, e
+	}
+	return c.send(req, once)
 }
 
 const (
@@ -101,13 +105,20 @@ func sendBatch(c *call) (any, *Error) {
 	if e != nil {
 		return nil, e
 	}
+	once, e := c.requestKey()
+	if e != nil {
+		return nil, e
+	}
+	if e := c.conflicts(c.context(), once, len(items)); e != nil {
+		return nil, e
+	}
 	answers := make([]emailResponse, len(items))
 	next := make(chan int)
 	var workers sync.WaitGroup
 	for range min(batchWorkers, len(items)) {
 		workers.Go(func() {
 			for i := range next {
-				answers[i] = c.sendItem(items[i])
+				answers[i] = c.sendItem(items[i], item(once, i))
 			}
 		})
 	}
@@ -140,7 +151,7 @@ func (c *call) items() ([][]byte, *Error) {
 
 // sendItem sends one message of a batch. A panic costs that message only: nobody
 // further up would recover from one of this goroutine.
-func (c *call) sendItem(item []byte) (answer emailResponse) {
+func (c *call) sendItem(item []byte, once *intake.Request) (answer emailResponse) {
 	var req emailRequest
 	var e *Error
 	defer func() {
@@ -152,7 +163,7 @@ func (c *call) sendItem(item []byte) (answer emailResponse) {
 	if int64(len(item)) > c.opts.MaxBody {
 		e = refuse(CodeInvalidEmail, "The message is larger than %d octets.", c.opts.MaxBody)
 	} else if e = decodeChecked(item, &req); e == nil {
-		if answer, e = c.send(req); e == nil {
+		if answer, e = c.send(req, once); e == nil {
 			return answer
 		}
 	}
@@ -166,8 +177,9 @@ func refusedItem(req emailRequest, e *Error) emailResponse {
 	}
 }
 
-// send checks a message and makes it durable.
-func (c *call) send(req emailRequest) (emailResponse, *Error) {
+// send checks a message and makes it durable, once is what names its request if
+// anything does.
+func (c *call) send(req emailRequest, once *intake.Request) (emailResponse, *Error) {
 	l, e := c.prepare(req)
 	if e != nil {
 		return emailResponse{}, e
@@ -177,13 +189,16 @@ func (c *call) send(req emailRequest) (emailResponse, *Error) {
 		answer.MessageID, answer.Message = store.NewID().String(), "Test job accepted"
 		return answer, nil
 	}
+	if done, e := c.repeated(once, &answer); done || e != nil {
+		return answer, e
+	}
 	if len(l.letter.ReplyTo) == 0 && !slices.ContainsFunc(l.letter.Fields, func(f compose.Field) bool { return strings.EqualFold(f.Name, "Reply-To") }) {
 		l.letter.ReplyTo, _ = c.mailboxes(c.replyTo(l.letter.From.Address)) // none where it cannot be read
 	}
 	if e := c.checkStream(l); e != nil {
 		return emailResponse{}, e
 	}
-	id, err := c.submit(l)
+	id, err := c.submit(l, once)
 	if err != nil {
 		return emailResponse{}, c.refused(err, req)
 	}
@@ -195,7 +210,7 @@ func (c *call) send(req emailRequest) (emailResponse, *Error) {
 
 // submit hands a message over while it is being written, so that it is never in
 // memory as a whole.
-func (c *call) submit(l prepared) (store.ID, error) {
+func (c *call) submit(l prepared, once *intake.Request) (store.ID, error) {
 	r, w := io.Pipe()
 	var writing sync.WaitGroup
 	defer writing.Wait()
@@ -213,20 +228,23 @@ func (c *call) submit(l prepared) (store.ID, error) {
 		}
 		w.CloseWithError(err)
 	})
-	return c.intake.Submit(c.context(), c.envelope(l), r)
+	e := c.envelope(l)
+	e.Request = once
+	return c.intake.Submit(c.context(), e, r)
 }
 
 // pipeOctets go through the pipe at once.
 const pipeOctets = 16 << 10
 
-// tellInactive says which recipients of a message get nothing. It is taken in
-// any case.
+// tellInactive says when a message was taken and which of its recipients get
+// nothing. It is taken in any case.
 func (c *call) tellInactive(id store.ID, answer *emailResponse) {
 	r, err := c.store.Record(c.context(), id)
 	if err != nil {
 		c.opts.Log.Warn("recipients of a message not looked at", "request", c.id, "message", id, "err", err)
 		return
 	}
+	answer.SubmittedAt = stamp(r.Message.Accepted)
 	off := inactiveOf(r)
 	if len(off) == 0 {
 		return
@@ -295,6 +313,8 @@ func (c *call) refused(err error, req emailRequest) *Error {
 		return refuse(CodeStreamNotSending, "%s.", capital(r.Reason))
 	case intake.KindSuppressed:
 		return inactive(r)
+	case intake.KindConflict:
+		return c.keyRefused(err)
 	case intake.KindFull:
 		return &errFull
 	case intake.KindShuttingDown:

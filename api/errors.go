@@ -24,6 +24,7 @@ const (
 	CodeBatchSize      Code = 410
 	CodeAttachmentType Code = 411
 	CodeRateLimit      Code = 429
+	CodeRequestKey     Code = 430 // ours
 
 	CodeSenderQuery      Code = 500 // domains too
 	CodeSenderUnknown    Code = 501

@@ -20,6 +20,10 @@ import (
 
 type panicking struct{}
 
+func (panicking) Earlier(context.Context, int64, intake.Request) (store.ID, error) {
+	return store.ID{}, nil
+}
+
 func (panicking) Submit(context.Context, intake.Envelope, io.Reader) (store.ID, error) {
 	panic("a secret of the program")
 }

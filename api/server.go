@@ -32,6 +32,7 @@ type Verifier interface {
 // Submitter takes messages: intake.Intake.
 type Submitter interface {
 	Submit(ctx context.Context, e intake.Envelope, content io.Reader) (store.ID, error)
+	Earlier(ctx context.Context, server int64, r intake.Request) (store.ID, error)
 }
 
 // Store is what the API reads and writes beside mail.

@@ -33,6 +33,8 @@ type Envelope struct {
 	// Controls are instructions that came beside the header; where they and the
 	// X-PM-* fields differ they count, except that two streams are refused.
 	Controls message.Controls
+	// Request makes the submission take effect once; nil: see store.Stream.Dedupe.
+	Request *Request
 
 	Client   netip.Addr
 	Hello    string // the client's EHLO name, as given
@@ -64,6 +66,7 @@ type Options struct {
 	UnsubscribeURL string               // before the tokens of hosted links to unsubscribe, with its last slash; "": none
 	Destinations   Destinations         // what is known of domains; nil: nothing
 	Suppressions   Suppressions         // the lists of the streams; nil: none
+	Known          Known                // what was accepted, for what comes twice; nil: all is new
 	Now            func() time.Time     // time.Now
 }
 
@@ -92,6 +95,7 @@ type Intake struct {
 	store     store.Intake
 	opts      Options
 	scratch   sync.Pool // of *scratch
+	same      sameLocks
 }
 
 // scratch is memory that a submission uses from its first octet to its commit.
@@ -150,6 +154,9 @@ func (i *Intake) CheckRecipient(p auth.Principal, to message.Address) error {
 // Submit reads content to its end and makes it one durable message in the
 // stream that the principal and the header select. Content is what stood
 // between DATA and the final dot, dots unstuffed, or the octets of BDAT.
+//
+// A message that came before, as far as Envelope.Request or the stream's Dedupe
+// asks to recognise that, is not stored again: the ID is that of the first.
 //
 // Rules that it breaks give a *Refusal. An error of content's own Read is
 // returned wrapped, so that the front end recognises its own; the message error

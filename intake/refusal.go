@@ -35,6 +35,7 @@ const (
 	KindBusy              // too much for this address at present
 	KindNullMX            // a domain that says it takes no mail
 	KindNoDomain          // a domain that does not exist
+	KindConflict          // another request had the same idempotency key
 )
 
 // Refusal is why a submission was not taken. Nothing of it has been queued.

@@ -29,6 +29,8 @@ type submission struct {
 	controls message.Controls
 	dkim     *dkim.BodyHasher             // nil where nobody signs for the author
 	off      map[string]store.Suppression // recipients that the stream does not write to
+	once     *once                        // nil where nothing tells that it came before
+	request  [32]byte                     // of once
 }
 
 func (s *submission) run(ctx context.Context) error {
@@ -40,6 +42,9 @@ func (s *submission) run(ctx context.Context) error {
 	}
 	s.header = header
 	if err := s.check(); err != nil {
+		return err
+	}
+	if done, err := s.recognise(ctx, body); done || err != nil {
 		return err
 	}
 	if err := s.hopeless(); err != nil {
@@ -149,7 +154,11 @@ func (s *submission) commit(ctx context.Context, body io.Reader) error {
 	if _, err := s.header.WriteTo(draft); err != nil {
 		return err
 	}
-	if _, err := io.CopyBuffer(s.hashing(draft), body, s.memory.copy[:]); err != nil {
+	to := s.hashing(draft)
+	if s.once != nil && s.once.body != nil {
+		to = io.MultiWriter(to, s.once.body)
+	}
+	if _, err := io.CopyBuffer(to, body, s.memory.copy[:]); err != nil {
 		return err
 	}
 	if s.stream.RefuseBareLF && s.content.BareLFs() > 0 {
@@ -161,6 +170,13 @@ func (s *submission) commit(ctx context.Context, body io.Reader) error {
 	}
 	if err := leaveOut(deliveries, s.off, s.now); err != nil {
 		return err
+	}
+	if s.once != nil {
+		done, unlock, err := s.settle(ctx)
+		defer unlock()
+		if done || err != nil {
+			return err
+		}
 	}
 	return draft.Commit(ctx, s.record(), deliveries)
 }
@@ -191,6 +207,7 @@ func (s *submission) record() store.Message {
 		TrackOpens: s.controls.TrackOpens, TrackLinks: s.controls.TrackLinks,
 		Unsubscribe: s.unsubscribe(),
 		ReturnHost:  s.returnHost(),
+		Request:     s.request,
 		Credential:  credential(e.Principal), Client: e.Client, Protocol: e.Protocol,
 	}
 }

@@ -236,7 +236,7 @@ func kindPrefix(k intake.Kind) reply {
 		return "550 5.5.2 "
 	case intake.KindLineTooLong, intake.KindHeaderSyntax:
 		return "554 5.6.0 "
-	case intake.KindHeaderFields, intake.KindControl:
+	case intake.KindHeaderFields, intake.KindControl, intake.KindConflict:
 		return "550 5.6.0 "
 	case intake.KindLoop:
 		return "554 5.4.6 "

@@ -95,9 +95,9 @@ func TestReplyFor(t *testing.T) {
 		intake.KindHeaderSyntax: "554 5.6.0", intake.KindHeaderFields: "550 5.6.0", intake.KindControl: "550 5.6.0", intake.KindLoop: "554 5.4.6",
 		intake.KindTooLarge: "552 5.3.4", intake.KindFull: "452 4.3.1", intake.KindShuttingDown: "421 4.3.2", intake.KindUnavailable: "451 4.3.0",
 		intake.KindNoMailbox: "550 5.1.1", intake.KindRelaying: "550 5.7.1", intake.KindBusy: "451 4.7.1",
-		intake.KindNullMX: "556 5.1.10", intake.KindNoDomain: "550 5.1.2",
+		intake.KindNullMX: "556 5.1.10", intake.KindNoDomain: "550 5.1.2", intake.KindConflict: "550 5.6.0",
 	}
-	for k := intake.KindRevoked; k <= intake.KindNoDomain; k++ {
+	for k := intake.KindRevoked; k <= intake.KindConflict; k++ {
 		got := replyFor(fmt.Errorf("wrapped: %w", &intake.Refusal{Kind: k, Err: errors.New("secret path")}))
 		if kinds[k] == "" || !strings.HasPrefix(string(got), kinds[k]+" ") || strings.Contains(string(got), "secret") {
 			t.Errorf("kind %d: %q, want %s", k, got, kinds[k])

@@ -160,6 +160,10 @@ type Stream struct {
 	// they would get a return path of ours: for smarthosts that take known
 	// senders only.
 	KeepSender bool `json:"keep_sender,omitempty"`
+	// Dedupe is how long a submission is recognised that comes again, by its
+	// X-Idempotency-Key field, or by credential, Message-ID, envelope and content:
+	// 1 minute to 7 days, 0: never.
+	Dedupe time.Duration `json:"dedupe,omitempty"`
 	// RefuseBareLF refuses messages with bare LF instead of normalising them.
 	RefuseBareLF bool `json:"refuse_bare_lf,omitempty"`
 	// RequireDKIM makes mail wait that has no DKIM signature, instead of

@@ -39,6 +39,10 @@ type Message struct {
 	Client     netip.Addr `json:"client,omitzero"`
 	Protocol   string     `json:"protocol,omitempty"` // RFC 3848 word, or HTTP
 
+	// Request is the digest of the request or content that the ID was made for, so
+	// that it has one effect however often it comes; zero with other IDs.
+	Request [32]byte `json:"request,omitzero"`
+
 	// Unsubscribe is the URL before the tokens of the links that every copy gets
 	// for one-click unsubscription (RFC 8058); "" where it gets none of ours.
 	Unsubscribe string `json:"unsubscribe,omitempty"`

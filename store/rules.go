@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The rules of the directory, one function a record. They run inside
@@ -79,6 +80,9 @@ func checkOutbound(v Stream) error {
 	}
 	if !slices.Contains([]Unsubscribe{"", UnsubscribeNone, UnsubscribeHosted, UnsubscribeCustom}, v.Unsubscribe) {
 		return invalid("stream unsubscribe", "%q is none of none, hosted, custom", v.Unsubscribe)
+	}
+	if v.Dedupe != 0 && (v.Dedupe < time.Minute || v.Dedupe > 7*24*time.Hour) {
+		return invalid("stream dedupe", "%v is not within 1m and 168h", v.Dedupe)
 	}
 	if err := checkSources(v.Sources); err != nil {
 		return err

@@ -82,6 +82,13 @@ func route(s store.Stream) string {
 	return by
 }
 
+func dedupeText(d time.Duration) string {
+	if d == 0 {
+		return "no"
+	}
+	return "for " + d.String()
+}
+
 func routeTLS(r store.Route) store.TLSMode {
 	switch {
 	case r.TLS != "":
@@ -112,6 +119,7 @@ type streamFlags struct {
 	mx, intakePaused, refuseBareLF, requireDKIM, keepSender, suppressBounces               bool
 	weight                                                                                 int
 	sources                                                                                []string
+	dedupe                                                                                 time.Duration
 	cmd                                                                                    *cobra.Command
 }
 
@@ -130,6 +138,7 @@ func addStreamFlags(cmd *cobra.Command) *streamFlags {
 	f.StringSliceVar(&v.sources, "source", nil, "send from this local `address`, or address=name with the name for EHLO; repeatable, in turns; \"\" for any")
 	f.IntVar(&v.weight, "weight", 10, "share between streams, 1 to 100")
 	f.BoolVar(&v.intakePaused, "refuse-submissions", false, "refuse submissions for now (=false: take them)")
+	f.DurationVar(&v.dedupe, "dedupe", 0, "recognise what is submitted again within this `time`, up to 168h, and store it once; 0 for never")
 	f.BoolVar(&v.refuseBareLF, "refuse-bare-lf", false, "refuse messages with bare LF instead of repairing them (=false: repair)")
 	f.BoolVar(&v.requireDKIM, "require-dkim", false, "let mail wait that cannot be signed (=false: send it unsigned)")
 	f.BoolVar(&v.keepSender, "keep-sender", false, "leave the client's envelope sender, also with bounces.host (=false: use a return path of ours)")
@@ -148,6 +157,7 @@ func (v *streamFlags) apply(s *store.Stream, abs func(string) string) error {
 	set(f.Changed("mode"), &s.Mode, store.StreamMode(v.mode))
 	set(f.Changed("weight"), &s.Weight, v.weight)
 	set(f.Changed("refuse-submissions"), &s.IntakePaused, v.intakePaused)
+	set(f.Changed("dedupe"), &s.Dedupe, v.dedupe)
 	set(f.Changed("refuse-bare-lf"), &s.RefuseBareLF, v.refuseBareLF)
 	set(f.Changed("require-dkim"), &s.RequireDKIM, v.requireDKIM)
 	set(f.Changed("keep-sender"), &s.KeepSender, v.keepSender)
@@ -287,6 +297,7 @@ func showStream(ctx context.Context, a *admin, s store.Stream) error {
 		t.row("State", streamState(s))
 		if s.Outbound() {
 			t.row("Suppresses hard bounces", !s.IgnoreBounces)
+			t.row("Recognises repetitions", dedupeText(s.Dedupe))
 			t.row("Unsubscribe", unsubscribeText(s, a.cfg))
 		}
 		t.row("Created", s.Created)

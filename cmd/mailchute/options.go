@@ -44,7 +44,7 @@ func verifierOptions(cfg Config) auth.VerifierOptions {
 	}}
 }
 
-func intakeOptions(cfg Config, lists store.Suppressions, known intake.Destinations) intake.Options {
+func intakeOptions(cfg Config, lists store.Suppressions, history intake.Known, known intake.Destinations) intake.Options {
 	return intake.Options{
 		Hostname:       hostname(cfg),
 		MaxSize:        int64(cfg.SMTP.Limits.MessageSize),
@@ -54,6 +54,7 @@ func intakeOptions(cfg Config, lists store.Suppressions, known intake.Destinatio
 		Expire:         cfg.Delivery.Expire,
 		PrivateTrace:   cfg.Intake.PrivateTrace,
 		Destinations:   known,
+		Known:          history,
 		Suppressions:   lists,
 		UnsubscribeURL: cfg.Unsubscribe.base(),
 	}

@@ -118,7 +118,7 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	}
 	s.verifier = auth.NewVerifier(db, keyring, verifierOptions(cfg))
 	hopeless := relay.NewDomainBook(nil)
-	in := intake.New(db, db, intakeOptions(cfg, db, hopeless))
+	in := intake.New(db, db, intakeOptions(cfg, db, db, hopeless))
 	if err := s.openListeners(in); err != nil {
 		return nil, err
 	}

@@ -42,6 +42,9 @@ func putMessage(b []byte, m *store.Message) []byte {
 	b = putBool(b, 20, m.Bounce)
 	b = putID(b, 21, m.About)
 	b = putBool(b, 22, m.Returned)
+	if m.Request != [32]byte{} {
+		b = putString(b, 25, m.Request[:])
+	}
 	b = putString(b, 30, m.Unsubscribe)
 	b = putString(b, 31, m.ReturnHost)
 	if m.DKIMBody != [32]byte{} {
@@ -119,6 +122,8 @@ func readMessageRest(f *fields, m *store.Message) {
 		m.About = f.id()
 	case 22:
 		m.Returned = f.num != 0
+	case 25:
+		m.Request = f.hash()
 	case 30:
 		m.Unsubscribe = f.text
 	case 31:
