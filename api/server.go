@@ -43,7 +43,7 @@ type Store interface {
 	Record(ctx context.Context, id store.ID) (store.Record, error)
 	Search(ctx context.Context, f store.Filter, offset, limit int) ([]store.Record, int, error)
 	Body(ctx context.Context, id store.ID) (io.ReadCloser, error)
-	NotificationQueues(ctx context.Context) ([]store.NotificationQueue, error)
+	NotificationQueues(ctx context.Context, webhooks ...int64) ([]store.NotificationQueue, error)
 	DeadNotifications(ctx context.Context, webhook int64, cursor string, limit int) ([]store.Notification, string, error)
 	ReplayNotifications(ctx context.Context, webhook int64, now time.Time, keys ...string) (int, error)
 }

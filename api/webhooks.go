@@ -304,7 +304,7 @@ func webhookQueue(c *call) (any, *Error) {
 	if e != nil {
 		return nil, e
 	}
-	all, err := c.store.NotificationQueues(c.context())
+	all, err := c.store.NotificationQueues(c.context(), w.ID)
 	if err != nil {
 		return nil, c.unexpected("counting events for webhooks", err)
 	}
@@ -320,10 +320,7 @@ func webhookQueue(c *call) (any, *Error) {
 		NextTryAt     *string
 		LastFailure   *lastFailure
 	}{ID: w.ID}
-	for _, q := range all {
-		if q.Webhook != w.ID {
-			continue
-		}
+	for _, q := range all { // one, unless it was removed meanwhile
 		v.Waiting, v.Dead, v.OldestEventAt, v.NextTryAt = q.Waiting, q.Dead, optionalStamp(q.Oldest), optionalStamp(q.NextDue)
 		if !q.Last.At.IsZero() {
 			v.LastFailure = &lastFailure{stamp(q.Last.At), q.Last.Status, q.Last.Error}

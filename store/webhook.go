@@ -244,8 +244,9 @@ type Notifications interface {
 	// SettleNotifications records the results of tries, all or none. Those whose
 	// notification is gone or was tried by somebody else meanwhile change nothing.
 	SettleNotifications(ctx context.Context, results ...NotificationResult) error
-	// NotificationQueues counts what waits, by webhook.
-	NotificationQueues(ctx context.Context) ([]NotificationQueue, error)
+	// NotificationQueues counts what waits for the webhooks, without any for all
+	// that there are, in the order of their numbers.
+	NotificationQueues(ctx context.Context, webhooks ...int64) ([]NotificationQueue, error)
 	// DeadNotifications returns up to limit notifications of a webhook that were
 	// given up, newest first, beginning after the cursor ("" for the start), and
 	// the cursor of the next page, "" at the end.

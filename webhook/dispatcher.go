@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -15,7 +17,8 @@ import (
 // An endpoint has at most PerEndpoint tries under way, and only one until a try
 // has succeeded, and while the newest has failed or was slow. Those that fail
 // have together at most half of all places, so that any number of dead endpoints
-// leaves the other half to those that work.
+// leaves the other half to those that work. All together have so many tries in a
+// second, and one that fails 20 of them.
 type dispatcher struct {
 	sender  *Sender
 	settled *settler
@@ -25,7 +28,8 @@ type dispatcher struct {
 	endpoints map[int64]*endpoint
 	order     []*endpoint // those with something waiting; whose turn it is next comes first
 	running   int
-	failing   int // of running, at endpoints that fail
+	failing   int           // of running, at endpoints that fail
+	rate      *rate.Limiter // keeps a backlog from taking the machine from mail
 	workers   sync.WaitGroup
 }
 
@@ -38,6 +42,7 @@ type endpoint struct {
 	check   time.Time // when to claim again; zero: after a hint
 	good    bool      // a try has succeeded
 	bad     bool      // the newest did not, or took long
+	resting time.Time // no try begins before
 	active  bool      // in order
 }
 
@@ -56,12 +61,14 @@ const (
 	slow         = 5 * time.Second
 	claimRetry   = time.Second
 	backPressure = 100 * time.Millisecond
+	rateWait     = 20 * time.Millisecond
+	rest         = 50 * time.Millisecond // of an endpoint that failed: a backlog of one that is down costs little
 )
 
 func newDispatcher(s *Sender, settled *settler) *dispatcher {
 	return &dispatcher{
 		sender: s, settled: settled, hints: make(chan []int64), done: make(chan ended),
-		endpoints: map[int64]*endpoint{},
+		endpoints: map[int64]*endpoint{}, rate: rate.NewLimiter(rate.Limit(s.opts.Rate), max(s.opts.Rate/10, 1)),
 	}
 }
 
@@ -124,6 +131,9 @@ func (d *dispatcher) finish(f ended) {
 	if f.ok {
 		done := f.result.Outcome == store.NotificationDone
 		e.good, e.bad = e.good || done, !done || f.took > slow
+		if !done {
+			e.resting = d.sender.opts.Now().Add(rest)
+		}
 		d.settled.add(f.result)
 	}
 }
@@ -137,7 +147,11 @@ func (d *dispatcher) fill(ctx, trying context.Context) (next time.Time) {
 	for progress := true; progress && d.running < d.sender.opts.Total; {
 		progress = false
 		for _, e := range d.order {
+			if d.rate.TokensAt(now) < 1 {
+				return now.Add(rateWait)
+			}
 			if d.claim(ctx, e, now) && d.begin(trying, e) {
+				d.rate.AllowN(now, 1)
 				progress = true
 			}
 		}
@@ -145,11 +159,24 @@ func (d *dispatcher) fill(ctx, trying context.Context) (next time.Time) {
 	}
 	d.retire()
 	for _, e := range d.order {
-		if len(e.ready) == 0 && !e.check.IsZero() && (next.IsZero() || e.check.Before(next)) && d.places(e) > 0 {
-			next = e.check
+		at := e.wake()
+		if !at.IsZero() && (next.IsZero() || at.Before(next)) && d.places(e) > 0 {
+			next = at
 		}
 	}
 	return next
+}
+
+// wake is when the endpoint could have a try again, zero for after a hint.
+func (e *endpoint) wake() time.Time {
+	at := e.check
+	if len(e.ready) > 0 {
+		at = e.resting
+	}
+	if !at.IsZero() && at.Before(e.resting) {
+		at = e.resting
+	}
+	return at
 }
 
 // rotate gives the first turn to the next one.
@@ -193,7 +220,7 @@ func (d *dispatcher) places(e *endpoint) int {
 // claim makes sure that something is ready, and tells whether there is and may
 // begin.
 func (d *dispatcher) claim(ctx context.Context, e *endpoint, now time.Time) bool {
-	if d.places(e) <= 0 {
+	if d.places(e) <= 0 || e.resting.After(now) {
 		return false
 	}
 	if len(e.ready) > 0 && now.Add(d.sender.opts.Timeout).After(e.lease) {

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"slices"
 	"time"
 
@@ -19,13 +20,15 @@ type Options struct {
 	Schedule    []time.Duration // waits after the first, second … try; Postmark's
 	PerEndpoint int             // tries of one endpoint at a time; 4
 	Total       int             // tries in all at a time; 256
+	Rate        int             // tries in all in a second; 250 for each processor
 	KeepDead    time.Duration   // how long dead notifications are kept; 7 days
 	MaxWaiting  int             // of one webhook; 1,000,000
 	MaxDead     int             // of one webhook; 100,000
 	Grace       time.Duration   // for tries under way at a stop; 5 s
 	Now         func() time.Time
 
-	transport http.RoundTripper // of tests
+	transport   http.RoundTripper // of tests
+	settleEvery time.Duration     // likewise; 1 s
 }
 
 // DefaultSchedule is the documented one of Postmark: six retries within an hour.
@@ -47,8 +50,10 @@ func (o Options) withDefaults() Options {
 	o.Timeout = orDefault(o.Timeout, 30*time.Second)
 	o.KeepDead = orDefault(o.KeepDead, 7*24*time.Hour)
 	o.Grace = orDefault(o.Grace, 5*time.Second)
+	o.settleEvery = orDefault(o.settleEvery, time.Second)
 	o.PerEndpoint = orDefault(o.PerEndpoint, 4)
 	o.Total = orDefault(o.Total, 256)
+	o.Rate = orDefault(o.Rate, 250*runtime.GOMAXPROCS(0))
 	o.MaxWaiting = orDefault(o.MaxWaiting, 1_000_000)
 	o.MaxDead = orDefault(o.MaxDead, 100_000)
 	return o

@@ -75,6 +75,9 @@ func (r *rig) open() {
 // run runs a sender until the function that it returns is called.
 func (r *rig) run(o Options) (stop func()) {
 	r.Helper()
+	if o.settleEvery == 0 {
+		o.settleEvery = 5 * time.Millisecond
+	}
 	if o.Guard.Allow == nil {
 		o.Guard = loopback
 	}

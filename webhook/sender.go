@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/mailchute/mailchute/store"
 )
@@ -33,12 +34,13 @@ type Sender struct {
 	keys   Keys
 	opts   Options
 	poster *poster
+	verify *semaphore.Weighted // verifications under way
 }
 
 // New returns a Sender that does nothing before Run.
 func New(s Store, k Keys, opts Options) *Sender {
 	opts = opts.withDefaults()
-	return &Sender{store: s, keys: k, opts: opts, poster: newPoster(&opts)}
+	return &Sender{store: s, keys: k, opts: opts, poster: newPoster(&opts), verify: semaphore.NewWeighted(maxVerify)}
 }
 
 // Run sends until ctx ends. Tries under way then have the grace time; those that

@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	settleEvery   = 50 * time.Millisecond // results that come together share a transaction
 	settleAtOnce  = 1000
 	maxUnsettled  = 5000 // results that cannot be recorded; more are not made
 	settleRetry   = time.Second
 	settleTimeout = 10 * time.Second // at a stop
 )
 
-// settler records results in batches. One that is lost in a crash is sent
-// again, with its ID.
+// settler records results in batches: the first at once, and those that come
+// within a second of it together, since mail needs the disk. One that is lost in
+// a crash is sent again, with its ID.
 type settler struct {
 	store Store
 	opts  *Options
@@ -59,7 +59,7 @@ func (s *settler) run(ctx context.Context, stop <-chan struct{}) {
 			return
 		case <-s.wake:
 		}
-		wait := settleEvery
+		wait := s.opts.settleEvery
 		if err := s.write(ctx); err != nil {
 			s.opts.Log.Error("results of webhooks not recorded; they are tried again", "err", err)
 			wait = settleRetry

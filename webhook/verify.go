@@ -2,24 +2,50 @@ package webhook
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/mailchute/mailchute/store"
 )
 
-// Verify posts a sample event of each kind that the webhook wants, once, and
-// says how each was answered. The webhook need not be stored.
+// Bounds of verifications, which clients cause at will.
+const (
+	maxVerify  = 8
+	verifyTime = 20 * time.Second
+)
+
+// Verify posts a sample event of each kind that the webhook wants, all at once
+// and each once, and says within 20 seconds how each was answered. The webhook
+// need not be stored.
 func (s *Sender) Verify(ctx context.Context, w store.Webhook, secrets store.WebhookSecrets) []store.WebhookVerification {
-	var out []store.WebhookVerification
-	for _, t := range w.Triggers.List() {
-		body, err := encode(sample(t, w, s.opts.Now()))
-		a := answer{err: err}
-		if err == nil {
-			a = s.poster.post(ctx, &letter{url: w.URL, secrets: secrets, id: store.NewID().String(), body: body})
-		}
-		out = append(out, store.WebhookVerification{Trigger: t, OK: a.err == nil && a.status/100 == 2, Status: a.status, Text: explain(a)})
+	ctx, cancel := context.WithTimeout(ctx, verifyTime)
+	defer cancel()
+	wanted := w.Triggers.List()
+	out := make([]store.WebhookVerification, len(wanted))
+	busy := s.verify.Acquire(ctx, 1)
+	if busy == nil {
+		defer s.verify.Release(1)
 	}
+	var all sync.WaitGroup
+	for i, t := range wanted {
+		all.Go(func() {
+			a := answer{err: busy}
+			if busy == nil {
+				a = s.sample(ctx, t, w, secrets)
+			}
+			out[i] = store.WebhookVerification{Trigger: t, OK: a.err == nil && a.status/100 == 2, Status: a.status, Text: explain(a)}
+		})
+	}
+	all.Wait()
 	return out
+}
+
+func (s *Sender) sample(ctx context.Context, t store.Trigger, w store.Webhook, secrets store.WebhookSecrets) answer {
+	body, err := encode(sample(t, w, s.opts.Now()))
+	if err != nil {
+		return answer{err: err}
+	}
+	return s.poster.post(ctx, &letter{url: w.URL, secrets: secrets, id: store.NewID().String(), body: body})
 }
 
 // CheckURL tells whether a webhook can have the URL. internal is set where only

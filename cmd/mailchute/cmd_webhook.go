@@ -61,20 +61,18 @@ func (a *app) webhookList() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		queues, err := a.store.NotificationQueues(ctx)
-		if err != nil {
-			return err
-		}
 		views := []webhookView{}
 		for _, w := range snap.WebhooksOf(v.ID) {
 			if *stream != "" && w.Stream != *stream {
 				continue
 			}
+			queues, err := a.store.NotificationQueues(ctx, w.ID)
+			if err != nil {
+				return err
+			}
 			view := viewWebhook(w)
-			for _, q := range queues {
-				if q.Webhook == w.ID {
-					view.Queue = q
-				}
+			for _, q := range queues { // one, unless it was removed meanwhile
+				view.Queue = q
 			}
 			views = append(views, view)
 		}

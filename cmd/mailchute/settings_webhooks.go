@@ -17,6 +17,7 @@ type WebhooksConfig struct {
 	Schedule    []time.Duration `mapstructure:"schedule"`
 	Concurrency int             `mapstructure:"concurrency"`
 	PerEndpoint int             `mapstructure:"per_endpoint"`
+	Rate        int             `mapstructure:"rate"`
 	KeepDead    time.Duration   `mapstructure:"keep_dead"`
 	MaxWaiting  int             `mapstructure:"max_waiting"`
 	MaxDead     int             `mapstructure:"max_dead"`
@@ -34,6 +35,7 @@ func (c WebhooksConfig) validate(p *problems) {
 	number(p, key+"timeout", c.Timeout, time.Second, 5*time.Minute)
 	number(p, key+"concurrency", c.Concurrency, 2, 10_000)
 	number(p, key+"per_endpoint", c.PerEndpoint, 1, 1000)
+	number(p, key+"rate", c.Rate, 0, 1_000_000)
 	number(p, key+"keep_dead", c.KeepDead, time.Minute, 3650*24*time.Hour)
 	number(p, key+"max_waiting", c.MaxWaiting, 1000, 100_000_000)
 	number(p, key+"max_dead", c.MaxDead, 1, 10_000_000)
@@ -50,7 +52,7 @@ func (c WebhooksConfig) guard() webhook.Guard { return webhook.Guard{Allow: c.Al
 // options are those of the sender.
 func (c WebhooksConfig) options(log *slog.Logger) webhook.Options {
 	return webhook.Options{
-		Log: log, Guard: c.guard(), Timeout: c.Timeout, Schedule: c.Schedule, Total: c.Concurrency, PerEndpoint: c.PerEndpoint,
+		Log: log, Guard: c.guard(), Timeout: c.Timeout, Schedule: c.Schedule, Total: c.Concurrency, PerEndpoint: c.PerEndpoint, Rate: c.Rate,
 		KeepDead: c.KeepDead, MaxWaiting: c.MaxWaiting, MaxDead: c.MaxDead,
 	}
 }

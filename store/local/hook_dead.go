@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -21,13 +22,16 @@ const hooksAtOnce = 1000
 const hookHeads = 100
 
 // NotificationQueues implements store.Notifications. It reads every key.
-func (s *Store) NotificationQueues(ctx context.Context) ([]store.NotificationQueue, error) {
+func (s *Store) NotificationQueues(ctx context.Context, webhooks ...int64) ([]store.NotificationQueue, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer s.leave()
 	var out []store.NotificationQueue
 	for _, w := range sortedWebhooks(s.Snapshot()) {
+		if len(webhooks) > 0 && !slices.Contains(webhooks, w) {
+			continue
+		}
 		q := store.NotificationQueue{Webhook: w}
 		if err := s.db.read(func(tx *bbolt.Tx) error { return countQueue(tx, &q) }); err != nil {
 			return nil, fmt.Errorf("counting the notifications of webhook %d: %w", w, err)

@@ -92,8 +92,11 @@ func result(n store.Notification, o store.NotificationOutcome, now, due time.Tim
 
 func (e *env) queueOf(webhook int64) store.NotificationQueue {
 	e.Helper()
-	all, err := e.NotificationQueues(e.ctx())
+	all, err := e.NotificationQueues(e.ctx(), webhook)
 	e.must(err)
+	if len(all) > 1 {
+		e.Errorf("%d queues of one webhook", len(all))
+	}
 	for _, q := range all {
 		if q.Webhook == webhook {
 			return q
