@@ -63,3 +63,40 @@ func (s *stage) waitHook(ts *testscript.TestScript, args []string) {
 		return false
 	})
 }
+
+func (s *stage) waitHooks(ts *testscript.TestScript, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	eventually(ts, args[0]+" requests", func() bool {
+		s.hooks.mu.Lock()
+		defer s.hooks.mu.Unlock()
+		return len(s.hooks.got) >= n
+	})
+}
+
+func (s *stage) waitHooked(ts *testscript.TestScript, _ []string) {
+	var ids map[string]string // of events, by message
+	requests := 0
+	eventually(ts, "an event of every message", func() bool {
+		s.hooks.mu.Lock()
+		defer s.hooks.mu.Unlock()
+		ids, requests = map[string]string{}, len(s.hooks.got)
+		for _, text := range s.hooks.got {
+			_, event, _ := strings.Cut(text, "Webhook-Id: ")
+			event, _, _ = strings.Cut(event, "\r\n")
+			_, about, _ := strings.Cut(text, `"MessageID":"`)
+			about, _, _ = strings.Cut(about, `"`)
+			if first, again := ids[about]; again && first != event {
+				ts.Fatalf("the delivery of message %s came as events %s and %s", about, first, event)
+			}
+			ids[about] = event
+		}
+		for _, id := range s.load.ids {
+			if ids[id] == "" {
+				return false
+			}
+		}
+		return true
+	})
+	ts.Logf("%d messages were acknowledged, %d requests came about %d messages", len(s.load.ids), requests, len(ids))
+}

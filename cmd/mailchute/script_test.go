@@ -67,6 +67,8 @@ import (
 //	wait-cert NAME              wait until $SMTPS shows NAME.crt
 //	no-secrets FILE...          none of the secrets printed so far is in the files
 //	hooks STATUS                start an endpoint for webhooks at $HOOK that answers with the status, or let it answer so from now on
+//	wait-hooks N                wait until it has got N requests
+//	wait-hooked                 wait until it has got a delivery of every message that load got a 250 for; what comes twice has one ID
 //	wait-hook TEXT              wait until it has got a request that has the text; the request goes to hook.json
 
 // noExitSleep spares each process the second that the race detector waits at its
@@ -119,6 +121,8 @@ func TestScripts(t *testing.T) {
 			"no-secrets":        onStage((*stage).noSecrets),
 			"hooks":             onStage((*stage).startHooks),
 			"wait-hook":         onStage((*stage).waitHook),
+			"wait-hooks":        onStage((*stage).waitHooks),
+			"wait-hooked":       onStage((*stage).waitHooked),
 		},
 	})
 }
@@ -457,13 +461,15 @@ func (s *stage) bounceTo(ts *testscript.TestScript, args []string) {
 type load struct {
 	workers sync.WaitGroup
 	over    chan struct{}
+	once    sync.Once
 
-	mu    sync.Mutex // guards acked
+	mu    sync.Mutex // guards the rest
 	acked []string   // subjects
+	ids   []string   // of the messages, as the replies gave them
 }
 
 func (l *load) stop() {
-	close(l.over)
+	l.once.Do(func() { close(l.over) }) // a script may kill more than once
 	l.workers.Wait()
 }
 
@@ -498,6 +504,7 @@ func (l *load) work(address, token string, worker int) {
 		if strings.HasPrefix(r.text, "250 ") {
 			l.mu.Lock()
 			l.acked = append(l.acked, a.what)
+			l.ids = append(l.ids, r.text[strings.LastIndexByte(r.text, ' ')+1:])
 			l.mu.Unlock()
 		}
 	}
