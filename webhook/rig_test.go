@@ -32,12 +32,19 @@ func (plainKeys) OpenWebhook(w store.Webhook) (s store.WebhookSecrets, err error
 type rig struct {
 	testing.TB
 	*local.Store
-	dir string
+	dir   string
+	every time.Duration // between checkpoints
 }
 
 func newRig(t testing.TB, webhooks ...store.Webhook) *rig {
 	t.Helper()
-	r := &rig{TB: t, dir: filepath.Join(t.TempDir(), "data")}
+	return newRigEvery(t, 10*time.Millisecond, webhooks...)
+}
+
+// newRigEvery is newRig for clocks that run fast.
+func newRigEvery(t testing.TB, every time.Duration, webhooks ...store.Webhook) *rig {
+	t.Helper()
+	r := &rig{TB: t, dir: filepath.Join(t.TempDir(), "data"), every: every}
 	r.open()
 	changes := []store.Change{{Server: &store.Server{ID: 1, Name: "Shop", DeliveryType: store.Live}}}
 	for i := range (len(webhooks) + store.MaxWebhooks) / store.MaxWebhooks {
@@ -64,7 +71,7 @@ func streamOf(i int) string { return fmt.Sprintf("s%d", i/store.MaxWebhooks) }
 
 func (r *rig) open() {
 	r.Helper()
-	s, err := local.Open(r.dir, local.Options{MinFree: -1, CheckpointEvery: 10 * time.Millisecond})
+	s, err := local.Open(r.dir, local.Options{MinFree: -1, CheckpointEvery: r.every})
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -208,7 +208,7 @@ func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { retu
 // TestSender_Schedule is Postmark's, to the second, on a clock of its own.
 func TestSender_Schedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, store.Webhook{ID: 1, URL: "https://8.8.8.8/", Triggers: allTriggers})
+		r := newRigEvery(t, 100*time.Millisecond, store.Webhook{ID: 1, URL: "https://8.8.8.8/", Triggers: allTriggers})
 		var at []time.Time
 		transport := transportFunc(func(req *http.Request) (*http.Response, error) {
 			at = append(at, time.Now())

@@ -284,7 +284,11 @@ func (a *app) webhookTest() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		results := webhook.New(a.store, a.keyring, a.cfg.Webhooks.options(nil)).Verify(ctx, w, s)
+		opts, err := a.cfg.Webhooks.options(nil)
+		if err != nil {
+			return err
+		}
+		results := webhook.New(a.store, a.keyring, opts).Verify(ctx, w, s)
 		failed := 0
 		for _, r := range results {
 			if !r.OK {

@@ -105,7 +105,7 @@ func recordOptions(cfg Config) domains.RecordOptions {
 
 func relayOptions(cfg Config, log *slog.Logger, holder store.Operation, signer relay.Signer) (relay.Options, error) {
 	d, t := cfg.Delivery, cfg.Delivery.Timeouts
-	roots, err := rootCAs(d.CAFile)
+	roots, err := rootCAs("delivery.ca_file", d.CAFile)
 	if err != nil {
 		return relay.Options{}, err
 	}
@@ -137,17 +137,19 @@ func relayOptions(cfg Config, log *slog.Logger, holder store.Operation, signer r
 	return o, nil
 }
 
-func rootCAs(path string) (*x509.CertPool, error) {
+// rootCAs reads the file of a key of the configuration; nil without one means
+// the system's.
+func rootCAs(key, path string) (*x509.CertPool, error) {
 	if path == "" {
-		return nil, nil // the system's
+		return nil, nil
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, &exitError{exitConfig, fmt.Errorf("delivery.ca_file: %w", err)}
+		return nil, &exitError{exitConfig, fmt.Errorf("%s: %w", key, err)}
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(data) {
-		return nil, exitWith(exitConfig, "delivery.ca_file: %s holds no PEM certificate", path)
+		return nil, exitWith(exitConfig, "%s: %s holds no PEM certificate", key, path)
 	}
 	return pool, nil
 }

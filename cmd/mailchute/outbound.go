@@ -30,7 +30,7 @@ func openOutbound(cfg Config, log *slog.Logger) (*outbound, error) {
 	if !cfg.Delivery.MTASTS {
 		return o, nil
 	}
-	roots, err := rootCAs(cfg.Delivery.CAFile)
+	roots, err := rootCAs("delivery.ca_file", cfg.Delivery.CAFile)
 	if err != nil {
 		return nil, err
 	}

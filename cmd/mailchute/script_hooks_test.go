@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -99,4 +100,12 @@ func (s *stage) waitHooked(ts *testscript.TestScript, _ []string) {
 		return true
 	})
 	ts.Logf("%d messages were acknowledged, %d requests came about %d messages", len(s.load.ids), requests, len(ids))
+}
+
+func (s *stage) waitWebhooks(ts *testscript.TestScript, args []string) {
+	wanted := regexp.MustCompile(args[0])
+	eventually(ts, args[0], func() bool {
+		ts.Check(ts.Exec("mailchute", "webhook", "list"))
+		return wanted.MatchString(ts.ReadFile("stdout"))
+	})
 }

@@ -67,6 +67,7 @@ import (
 //	wait-cert NAME              wait until $SMTPS shows NAME.crt
 //	no-secrets FILE...          none of the secrets printed so far is in the files
 //	hooks STATUS                start an endpoint for webhooks at $HOOK that answers with the status, or let it answer so from now on
+//	wait-webhooks PATTERN       wait until "mailchute webhook list" matches
 //	wait-hooks N                wait until it has got N requests
 //	wait-hooked                 wait until it has got a delivery of every message that load got a 250 for; what comes twice has one ID
 //	wait-hook TEXT              wait until it has got a request that has the text; the request goes to hook.json
@@ -121,6 +122,7 @@ func TestScripts(t *testing.T) {
 			"no-secrets":        onStage((*stage).noSecrets),
 			"hooks":             onStage((*stage).startHooks),
 			"wait-hook":         onStage((*stage).waitHook),
+			"wait-webhooks":     onStage((*stage).waitWebhooks),
 			"wait-hooks":        onStage((*stage).waitHooks),
 			"wait-hooked":       onStage((*stage).waitHooked),
 		},

@@ -122,7 +122,11 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	if err := s.openListeners(in); err != nil {
 		return nil, err
 	}
-	s.webhooks = webhook.New(db, keyring, cfg.Webhooks.options(log.With("part", "webhook")))
+	hooks, err := cfg.Webhooks.options(log.With("part", "webhook"))
+	if err != nil {
+		return nil, err
+	}
+	s.webhooks = webhook.New(db, keyring, hooks)
 	if err := s.openUnsubscribe(); err != nil {
 		return nil, err
 	}

@@ -191,6 +191,7 @@ func (c Config) resolved(paths map[string]string) Config {
 		"smtp.tls.cert_file": &c.SMTP.TLS.CertFile,
 		"smtp.tls.key_file":  &c.SMTP.TLS.KeyFile,
 		"delivery.ca_file":   &c.Delivery.CAFile,
+		"webhooks.ca_file":   &c.Webhooks.CAFile,
 		"control.socket":     &c.Control.Socket,
 	} {
 		if *path != "" {

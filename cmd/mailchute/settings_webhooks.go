@@ -13,6 +13,7 @@ import (
 type WebhooksConfig struct {
 	// Allow lists internal networks that endpoints may be in.
 	Allow       []netip.Prefix  `mapstructure:"allow"`
+	CAFile      string          `mapstructure:"ca_file"`
 	Timeout     time.Duration   `mapstructure:"timeout"`
 	Schedule    []time.Duration `mapstructure:"schedule"`
 	Concurrency int             `mapstructure:"concurrency"`
@@ -50,9 +51,10 @@ func (c WebhooksConfig) validate(p *problems) {
 func (c WebhooksConfig) guard() webhook.Guard { return webhook.Guard{Allow: c.Allow} }
 
 // options are those of the sender.
-func (c WebhooksConfig) options(log *slog.Logger) webhook.Options {
+func (c WebhooksConfig) options(log *slog.Logger) (webhook.Options, error) {
+	roots, err := rootCAs("webhooks.ca_file", c.CAFile)
 	return webhook.Options{
-		Log: log, Guard: c.guard(), Timeout: c.Timeout, Schedule: c.Schedule, Total: c.Concurrency, PerEndpoint: c.PerEndpoint, Rate: c.Rate,
+		Log: log, Guard: c.guard(), RootCAs: roots, Timeout: c.Timeout, Schedule: c.Schedule, Total: c.Concurrency, PerEndpoint: c.PerEndpoint, Rate: c.Rate,
 		KeepDead: c.KeepDead, MaxWaiting: c.MaxWaiting, MaxDead: c.MaxDead,
-	}
+	}, err
 }
