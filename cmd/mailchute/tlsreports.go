@@ -65,7 +65,7 @@ const reportTime = time.Minute
 
 // reportClient posts to places that strangers name in DNS.
 func reportClient(cfg Config) (*http.Client, error) {
-	roots, err := rootCAs(cfg.Delivery.CAFile)
+	roots, err := rootCAs("delivery.ca_file", cfg.Delivery.CAFile)
 	if err != nil {
 		return nil, err
 	}
