@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -109,6 +110,7 @@ func (s *Sender) try(ctx context.Context, n *store.Notification) (r store.Notifi
 		}()
 		a = s.send(ctx, n)
 	}()
+	failpoint.Hit(failpoint.WebhookPosted)
 	if ctx.Err() != nil {
 		return r, false // cut off at a stop: not the endpoint's fault
 	}

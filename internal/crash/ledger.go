@@ -16,9 +16,10 @@ type ledger struct {
 	mu      sync.Mutex
 	next    [2]int // letters handed out: over SMTP, over HTTP
 	life    int
-	acks    map[int]ack        // by number of the letter
-	arrival map[string][]visit // by recipient
-	forged  []string           // bodies that arrived other than they were sent
+	acks    map[int]ack               // by number of the letter
+	arrival map[string][]visit        // by recipient
+	events  map[string]map[string]int // posts to the endpoint by what they tell and by their ID
+	forged  []string                  // bodies that arrived other than they were sent
 }
 
 // ack is a promise: 250 after DATA, or 200 of the API.
@@ -35,7 +36,7 @@ type visit struct {
 }
 
 func newLedger(seed uint64) *ledger {
-	return &ledger{seed: seed, acks: map[int]ack{}, arrival: map[string][]visit{}}
+	return &ledger{seed: seed, acks: map[int]ack{}, arrival: map[string][]visit{}, events: map[string]map[string]int{}}
 }
 
 // httpShare: the number of a letter that goes over HTTP is a multiple of it.
@@ -86,6 +87,29 @@ func (l *ledger) arrived(from, to, id string, sum [sha256.Size]byte) {
 	}
 }
 
+// told notes a post to the endpoint.
+func (l *ledger) told(what, address, id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := what + " " + address
+	if l.events[key] == nil {
+		l.events[key] = map[string]int{}
+	}
+	l.events[key][id]++
+}
+
+// untold is how many promises the endpoint has heard nothing of.
+func (l *ledger) untold() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for number := range l.acks {
+		if len(l.events[letterOf(l.seed, number).event()]) == 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // count is how many promises were made.
 func (l *ledger) count() int {
 	l.mu.Lock()
@@ -110,7 +134,11 @@ func (l *ledger) judge(kills []kill) (v verdict) {
 	defer l.mu.Unlock()
 	known := map[string]bool{}
 	for _, n := range slices.Sorted(maps.Keys(l.acks)) {
-		a, to := l.acks[n], letterOf(l.seed, n).arrivesAt()
+		a, letter := l.acks[n], letterOf(l.seed, n)
+		to := letter.arrivesAt()
+		if len(l.events[letter.event()]) == 0 {
+			v.Untold = append(v.Untold, fmt.Sprintf("%s, message %s, acknowledged in life %d", letter.event(), a.id, a.life))
+		}
 		known[to] = true
 		v.Acknowledged++
 		if len(l.arrival[to]) > 0 {
@@ -128,6 +156,12 @@ func (l *ledger) judge(kills []kill) (v verdict) {
 			v.Unacknowledged++
 		}
 		l.repeats(&v, kills, to, visits)
+	}
+	for _, ids := range l.events {
+		for _, posts := range ids {
+			v.Events++
+			v.EventsAgain += posts - 1
+		}
 	}
 	v.Forged = l.forged
 	return v

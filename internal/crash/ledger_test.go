@@ -31,6 +31,10 @@ func TestLedger_Judge(t *testing.T) {
 	}{
 		{"arrived once", func(l *ledger) { l.arrived("a", one.to(), "x", one.sum()) }, verdict{Acknowledged: 1, Arrived: 1}},
 		{"lost", func(*ledger) {}, verdict{Acknowledged: 1, Lost: 1}},
+		{"webhook lost", func(l *ledger) {
+			l.arrived("a", one.to(), "x", one.sum())
+			clear(l.events)
+		}, verdict{Acknowledged: 1, Arrived: 1, Untold: []string{""}}},
 		{"not acknowledged", func(l *ledger) {
 			l.arrived("a", one.to(), "x", one.sum())
 			l.arrived("", gone.from(), "b", gone.sum())
@@ -55,14 +59,15 @@ func TestLedger_Judge(t *testing.T) {
 			l := newLedger(seed)
 			l.begin(1)
 			l.promised(one.n, "x", false)
+			l.told("Delivery", one.to(), "an event")
 			tc.do(l)
 			v := l.judge(kills())
 			if v.Acknowledged != tc.want.Acknowledged || v.Arrived != tc.want.Arrived || v.Lost != tc.want.Lost ||
 				v.Duplicates != tc.want.Duplicates || v.Unacknowledged != tc.want.Unacknowledged ||
-				len(v.Unexplained) != len(tc.want.Unexplained) || len(v.Forged) != len(tc.want.Forged) {
+				len(v.Unexplained) != len(tc.want.Unexplained) || len(v.Untold) != len(tc.want.Untold) || len(v.Forged) != len(tc.want.Forged) {
 				t.Errorf("judge = %+v, want %+v", v, tc.want)
 			}
-			if bad := v.Lost+len(v.Unexplained)+len(v.Forged) > 0; v.ok() == bad {
+			if bad := v.Lost+len(v.Untold)+len(v.Unexplained)+len(v.Forged) > 0; v.ok() == bad {
 				t.Errorf("ok = %v", v.ok())
 			}
 		})

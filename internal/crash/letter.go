@@ -64,6 +64,14 @@ func (l letter) arrivesAt() string {
 	return l.to()
 }
 
+// event is what the endpoint is told of the letter.
+func (l letter) event() string {
+	if l.fate == refused {
+		return "Bounce " + l.to()
+	}
+	return "Delivery " + l.to()
+}
+
 func (l letter) sum() [sha256.Size]byte { return sha256.Sum256([]byte(l.body)) }
 
 // data is the letter as it goes to DATA, with its final dot. No line of a body

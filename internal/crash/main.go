@@ -8,7 +8,7 @@
 //	go run ./internal/crash -seed 7 -json
 //	go run ./internal/crash -point relay-dot -kills 20
 //
-// Every message that was acknowledged must arrive. One may arrive twice only if it
+// Every message that was acknowledged must arrive, and its webhook. One may arrive twice only if it
 // was in flight at a kill: claimed, and without a result in the journal that the
 // dead process left. Every crash point must be come to. Anything else makes the
 // exit code 1. The seed decides which kills there are and in which order, and what
@@ -122,7 +122,12 @@ func harness(ctx context.Context, o options, dir string, progress io.Writer) (v 
 		return v, err
 	}
 	defer s.close()
-	r, err := newRelay(ctx, dir, binary, s.listener.Addr().String())
+	h, err := openHooks(l)
+	if err != nil {
+		return v, err
+	}
+	defer func() { err = errors.Join(err, h.close()) }()
+	r, err := newRelay(ctx, dir, binary, s.listener.Addr().String(), h.url)
 	if err != nil {
 		return v, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/mailchute/mailchute/internal/failpoint"
@@ -25,7 +26,13 @@ var depths = map[failpoint.Point]int{
 	failpoint.ViewPage: 40, failpoint.ViewFilled: 2, failpoint.ViewMeta: 2, failpoint.ViewMetaWritten: 2, failpoint.ViewCommitted: 2,
 	failpoint.SMTPDurable: 150, failpoint.APIDurable: 30,
 	failpoint.RelayContent: 150, failpoint.RelayDot: 150, failpoint.RelayAnswered: 150,
-	failpoint.JournalStaged: 3,
+	failpoint.JournalStaged: 3, failpoint.WebhookPosted: 100, failpoint.WebhookSettled: 4,
+}
+
+// late lists the points that a process comes to only when there is mail past its
+// retention.
+var late = map[failpoint.Point]bool{
+	failpoint.RetentionForgotten: true, failpoint.RetentionMoved: true, failpoint.RetentionReleasing: true, failpoint.JournalRecycled: true,
 }
 
 // scratch lists the points that a process comes to only as it starts on a
@@ -37,20 +44,28 @@ var scratch = map[failpoint.Point]bool{
 // plan makes n steps: every point in turn, and between them random moments. It
 // is at least as long as there are points.
 func plan(rnd *rand.Rand, n int, only failpoint.Point) []step {
-	var steps []step
+	var steps, last []step
 	points := failpoint.Points()
 	if only != "" {
 		points = []failpoint.Point{only}
 	}
 	for rounds := max(1, n/(2*len(points))); rounds > 0; rounds-- {
 		for _, p := range points {
-			steps = append(steps, step{point: p, hit: 1 + rnd.IntN(max(1, depths[p]))})
+			s := step{point: p, hit: 1 + rnd.IntN(max(1, depths[p]))}
+			if late[p] {
+				last = append(last, s)
+			} else {
+				steps = append(steps, s)
+			}
 		}
 	}
-	for len(steps) < n {
+	for len(steps)+len(last) < n {
 		steps = append(steps, randomStep(rnd))
 	}
 	rnd.Shuffle(len(steps), func(i, j int) { steps[i], steps[j] = steps[j], steps[i] })
+	for _, s := range last { // anywhere in the second half
+		steps = slices.Insert(steps, (len(steps)+1)/2+rnd.IntN(len(steps)/2+1), s)
+	}
 	return steps
 }
 

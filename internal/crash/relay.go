@@ -52,13 +52,16 @@ delivery:
   per_smarthost: %d
   schedule: [1s]
 storage: {min_free: 1B}
+webhooks:
+  allow: [127.0.0.0/8]
+  schedule: [100ms, 100ms, 500ms, 1s, 1s, 1s, 1s, 1s]
 `
 
 // concurrency is the number of transactions that can be in flight on the way out.
 const concurrency = 16
 
 // newRelay makes a data directory with a token, whose streams lead to the sink.
-func newRelay(ctx context.Context, dir, binary, sink string) (*relay, error) {
+func newRelay(ctx context.Context, dir, binary, sink, hook string) (*relay, error) {
 	r := &relay{binary: binary, data: filepath.Join(dir, "data"), config: filepath.Join(dir, "mailchute.yaml")}
 	if err := r.configure(); err != nil {
 		return nil, err
@@ -73,6 +76,9 @@ func newRelay(ctx context.Context, dir, binary, sink string) (*relay, error) {
 	made, err := r.run(ctx, "token", "server", "create", "--name", "crash", "--json")
 	if err == nil {
 		_, err = r.run(ctx, "stream", "set", "outbound", "--mode", "live", "--smarthost", sink, "--tls", "none")
+	}
+	if err == nil {
+		_, err = r.run(ctx, "webhook", "add", "--url", hook, "--trigger", "delivery", "--trigger", "bounce")
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.kill())
@@ -91,6 +97,9 @@ func (r *relay) configure() error {
 
 // journal is the directory of the relay's journal.
 func (r *relay) journal() string { return filepath.Join(r.data, "journal") }
+
+// retention is long against what an event waits for its post, and short against a run.
+const retention = 10 * time.Second
 
 // run is the command line of the operator.
 func (r *relay) run(ctx context.Context, args ...string) ([]byte, error) {
@@ -124,7 +133,7 @@ func (r *relay) start(ctx context.Context, armed string) (*process, error) {
 	p.cmd.Env = append(os.Environ(),
 		"FAILPOINTS="+armed,
 		fmt.Sprintf("%s=%d", failpoint.SegmentBytes, 2<<20),
-		fmt.Sprintf("%s=%d", failpoint.RetentionNanos, time.Second),
+		fmt.Sprintf("%s=%d", failpoint.RetentionNanos, retention),
 		fmt.Sprintf("%s=%d", failpoint.RetainNanos, 150*time.Millisecond),
 	)
 	out, err := p.cmd.StderrPipe()

@@ -20,11 +20,14 @@ type verdict struct {
 	Lost           int `json:"lost"`
 	Duplicates     int `json:"duplicates"`
 	InFlight       int `json:"in_flight"`
-	PastDot        int `json:"past_dot"`
+	Uncertain      int `json:"uncertain"`
 	Unacknowledged int `json:"unacknowledged"` // arrived, although their 250 or 200 was lost
+	Events         int `json:"events"`         // webhooks of deliveries and bounces
+	EventsAgain    int `json:"events_again"`   // posts of them beyond the first, with the same ID
 
 	Missing     []string          `json:"missing,omitempty"`     // what was lost
 	Unexplained []string          `json:"unexplained,omitempty"` // duplicates of what was not in flight
+	Untold      []string          `json:"untold,omitempty"`      // webhooks that were lost
 	Forged      []string          `json:"forged,omitempty"`      // bodies that arrived other than they were sent
 	Missed      []failpoint.Point `json:"missed,omitempty"`      // crash points that no process came to
 	Problems    []string          `json:"problems,omitempty"`
@@ -35,7 +38,7 @@ func (v *verdict) sum(kills []kill) {
 	v.Kills = kills
 	for _, k := range kills {
 		v.InFlight += k.InFlight
-		v.PastDot += k.PastDot
+		v.Uncertain += k.Uncertain
 		if k.Duplicates > k.InFlight {
 			v.Problems = append(v.Problems, fmt.Sprintf("kill %d: %d duplicates, %d transactions in flight", k.Number, k.Duplicates, k.InFlight))
 		}
@@ -49,7 +52,7 @@ func (v *verdict) sum(kills []kill) {
 }
 
 func (v *verdict) ok() bool {
-	return v.Lost+len(v.Unexplained)+len(v.Forged)+len(v.Missed)+len(v.Problems) == 0 && v.Acknowledged > 0
+	return v.Lost+len(v.Untold)+len(v.Unexplained)+len(v.Forged)+len(v.Missed)+len(v.Problems) == 0 && v.Acknowledged > 0
 }
 
 func (v *verdict) json(w io.Writer) error {
@@ -59,7 +62,7 @@ func (v *verdict) json(w io.Writer) error {
 }
 
 func heading(w io.Writer, seed uint64) {
-	fmt.Fprintf(w, "seed %d\n\n%5s  %-32s %9s %13s %9s %9s\n", seed, "kill", "at", "after", "acknowledged", "in flight", "past dot")
+	fmt.Fprintf(w, "seed %d\n\n%5s  %-32s %9s %13s %9s %9s\n", seed, "kill", "at", "after", "acknowledged", "in flight", "uncertain")
 }
 
 // line is a kill as soon as it has happened. What was lost or came twice is
@@ -69,7 +72,7 @@ func (k kill) line(w io.Writer) {
 	if k.Point != "" {
 		at = fmt.Sprintf("%s #%d", k.Point, k.Hit)
 	}
-	fmt.Fprintf(w, "%5d  %-32s %9s %13d %9d %9d\n", k.Number, at, k.AfterS, k.Acknowledged, k.InFlight, k.PastDot)
+	fmt.Fprintf(w, "%5d  %-32s %9s %13d %9d %9d\n", k.Number, at, k.AfterS, k.Acknowledged, k.InFlight, k.Uncertain)
 }
 
 // longest is how many lines of one kind are printed.
@@ -87,8 +90,10 @@ func (v *verdict) text(w io.Writer) {
 	fmt.Fprintf(w, "\n\n%d kills in %s, at all of %d crash points and at random; seed %d\n", len(v.Kills), v.Took, len(points), v.Seed)
 	fmt.Fprintf(w, "acknowledged %d, arrived %d (%d whose 250 or 200 was lost)\n", v.Acknowledged, v.Arrived, v.Unacknowledged)
 	fmt.Fprintf(w, "lost %d\n", v.Lost)
-	fmt.Fprintf(w, "duplicates %d, of %d transactions in flight, %d of them past the final dot\n", v.Duplicates, v.InFlight, v.PastDot)
+	fmt.Fprintf(w, "duplicates %d, of %d transactions in flight, %d of them uncertain (past the final dot)\n", v.Duplicates, v.InFlight, v.Uncertain)
+	fmt.Fprintf(w, "webhooks %d, lost %d, posted again with the same ID %d\n", v.Events, len(v.Untold), v.EventsAgain)
 	list(w, "LOST", v.Missing)
+	list(w, "LOST WEBHOOK", v.Untold)
 	list(w, "TWICE and not in flight", v.Unexplained)
 	list(w, "ALTERED", v.Forged)
 	list(w, "NEVER REACHED", v.Missed)

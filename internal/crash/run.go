@@ -34,9 +34,10 @@ type kill struct {
 	// Acknowledged counts the promises of this life.
 	Acknowledged int `json:"acknowledged"`
 	// InFlight are the transactions on the way out that were claimed and had no
-	// result in the journal; PastDot of them are at the sink.
+	// result in the journal; Uncertain of them are at
+	// the sink: their final dot was sent and its answer is recorded nowhere.
 	InFlight   int `json:"in_flight"`
-	PastDot    int `json:"past_dot"`
+	Uncertain  int `json:"uncertain"`
 	Duplicates int `json:"duplicates"`
 	Lost       int `json:"lost"`
 
@@ -102,7 +103,7 @@ func (r *run) step(ctx context.Context, s step) (hit bool, err error) {
 	}
 	k := kill{
 		Life: r.life, AfterS: time.Since(p.begun).Round(time.Millisecond).String(), Acknowledged: r.ledger.count() - before,
-		InFlight: len(open), PastDot: r.ledger.passed(open), open: open,
+		InFlight: len(open), Uncertain: r.ledger.passed(open), open: open,
 	}
 	if died && s.point != "" {
 		k.Point, k.Hit = string(s.point), s.hit
@@ -183,6 +184,7 @@ func (r *run) finish(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("%w; it begins with %s", err, queued)
 	}
+	_ = await(drainPatience, "the last webhook", func() bool { return r.ledger.untold() == 0 || ctx.Err() != nil }) // the verdict counts them
 	if err = errors.Join(err, p.stop()); err != nil {
 		return err
 	}

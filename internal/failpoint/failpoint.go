@@ -111,6 +111,10 @@ const (
 	RelayDot Point = "relay-dot"
 	// RelayAnswered: the answer to the final dot has been read and is recorded nowhere.
 	RelayAnswered Point = "relay-answered"
+	// WebhookPosted: an endpoint has answered, and the result is recorded nowhere.
+	WebhookPosted Point = "webhook-posted"
+	// WebhookSettled: the results of webhooks are durable, and their sender does not know it.
+	WebhookSettled Point = "webhook-settled"
 )
 
 // Faults that Fail returns, each a place where a file is written or synced.

@@ -26,7 +26,7 @@ var direction = map[string][]string{
 	"smtpd":                 {"internal/failpoint", "intake", "auth", "message", "store"},
 	"intake":                {"auth", "message", "message/dkim", "store"},
 	"doctor":                {"message/dkim", "relay/dane"},
-	"webhook":               {"message", "message/bounce", "store"},
+	"webhook":               {"internal/failpoint", "message", "message/bounce", "store"},
 	"domains":               {"auth", "message", "message/dkim", "store"},
 	"relay":                 {"internal/failpoint", "message", "message/bounce", "store", "relay/dane", "relay/mtasts", "relay/tlsrpt"},
 	"returns":               {"auth", "intake", "message", "message/bounce", "relay", "store"},

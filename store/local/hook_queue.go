@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -124,6 +125,7 @@ func (s *Store) SettleNotifications(ctx context.Context, results ...store.Notifi
 		}
 		return nil
 	})
+	failpoint.Hit(failpoint.WebhookSettled)
 	if err != nil {
 		return fmt.Errorf("recording the results of %d notifications: %w", len(results), err)
 	}
