@@ -22,7 +22,7 @@ func TestPostmarkClient_ListsAndSenders(t *testing.T) {
 	r := startRelay(t, "delivery: {resolver: \""+dns.Addr()+"\"}\nsenders: {url: \"http://localhost/confirm\", stream: \"My First Server/outbound\", from: postmaster@relay.example}\n")
 	r.run("stream", "set", "outbound", "--mode", "live", "--smarthost", mx.Addr(), "--tls", "none")
 	const to = "buyer@dest.example"
-	out, err := run("", []string{"API=" + address, "SERVER_TOKEN=" + r.serverToken, "ACCOUNT_TOKEN=" + r.accountToken,
+	out, err := run("", []string{"API=" + checkedAPI(t, address), "SERVER_TOKEN=" + r.serverToken, "ACCOUNT_TOKEN=" + r.accountToken,
 		"FROM=shop@sender.example", "TO=" + to, "OFF=off@dest.example"}, "node", "clients/lists.mjs")
 	if err != nil || !strings.Contains(out, "done") {
 		t.Fatalf("%v\n%s", err, out)
