@@ -194,9 +194,13 @@ func readDisplay(f *fields) (d store.Display) {
 		case 2:
 			d.From = f.text
 		case 3:
-			d.To = append(d.To, f.text)
+			if !f.light {
+				d.To = append(d.To, f.text)
+			}
 		case 4:
-			d.Cc = append(d.Cc, f.text)
+			if !f.light {
+				d.Cc = append(d.Cc, f.text)
+			}
 		case 5:
 			d.MessageID = f.text
 		default:

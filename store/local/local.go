@@ -53,10 +53,10 @@ type Store struct {
 	// sense of although their checksum was right. It does not change after Open.
 	unreadable int
 
-	checkpointing sync.Mutex       // one checkpoint at a time; held across its transaction on purpose
-	position      journal.Position // of the view; guarded by checkpointing
-	grown         map[string]int   // messages that streams got since their last search block was made; guarded by checkpointing
-	pruning       sync.Mutex       // one Prune at a time
+	checkpointing sync.Mutex              // one checkpoint at a time; held across its transaction on purpose
+	position      journal.Position        // of the view; guarded by checkpointing
+	grown         map[store.StreamKey]int // messages that streams got since their last search block was made; guarded by checkpointing
+	pruning       sync.Mutex              // one Prune at a time
 
 	loop    sync.WaitGroup // the checkpoint loop
 	stop    chan struct{}
@@ -123,7 +123,7 @@ func assemble(dir string, opts Options, db *viewDB) (*Store, error) {
 		lists: suppressions{db: db, hooks: hooks},
 		hooks: hooks,
 		space: space{dir: dir, minFree: opts.MinFree, measure: opts.space},
-		grown: map[string]int{},
+		grown: map[store.StreamKey]int{},
 		epoch: uint64(rand.Uint32()) + 1,
 		stop:  make(chan struct{}), closing: make(chan struct{}),
 	}, nil

@@ -221,7 +221,7 @@ func (r *Rebuilt) setAside(path string) error {
 // fold applies all of a journal to an empty view. With nil for hooks, what
 // happened causes nothing.
 func fold(ctx context.Context, opts Options, db *viewDB, j journalFile, epoch uint64, hooks *hooks) (*Store, error) {
-	s := &Store{opts: opts, log: opts.Log, db: db, jour: j, over: newOverlay(opts, j.End), epoch: epoch, grown: map[string]int{}, hooks: hooks}
+	s := &Store{opts: opts, log: opts.Log, db: db, jour: j, over: newOverlay(opts, j.End), epoch: epoch, grown: map[store.StreamKey]int{}, hooks: hooks}
 	if err := s.replay(ctx, journal.Position{}); err != nil {
 		return nil, err
 	}

@@ -149,11 +149,16 @@ func (s *Store) lookup(id store.ID) (*state, error) {
 
 // stateIn returns a message of the view, nil where there is none.
 func stateIn(tx *bbolt.Tx, id store.ID) (*state, error) {
-	v := tx.Bucket(bucketMessage).Get(id[:])
+	return stateOf(tx.Bucket(bucketMessage), id, decodeState)
+}
+
+// stateOf is stateIn for a caller with many messages.
+func stateOf(message *bbolt.Bucket, id store.ID, decode func([]byte) (*state, error)) (*state, error) {
+	v := message.Get(id[:])
 	if v == nil {
 		return nil, nil
 	}
-	st, err := decodeState(v)
+	st, err := decode(v)
 	if err == nil && st.msg.ID != id {
 		err = fmt.Errorf("record of %s: %w", st.msg.ID, store.ErrDamaged)
 	}

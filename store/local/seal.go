@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -46,21 +47,22 @@ func (s *Store) seal() error {
 
 // ready returns the next blocks, and strikes streams off that have no more.
 func (s *Store) ready(tx *bbolt.Tx, until time.Time) (out []fresh, err error) {
-	for prefix, n := range s.grown {
+	for stream, n := range s.grown {
 		if n < s.opts.blockSize/2 {
 			continue
 		}
-		chunks, err := s.tail(tx, []byte(prefix), sealAtOnce-len(out))
+		prefix := streamPrefix(stream.Server, stream.Stream)
+		chunks, err := s.tail(tx, prefix, sealAtOnce-len(out))
 		if err != nil {
 			return nil, err
 		}
 		for _, states := range chunks {
-			out = append(out, fresh{[]byte(prefix), states})
+			out = append(out, fresh{prefix, states})
 		}
 		if len(out) == sealAtOnce || time.Now().After(until) {
 			return out, nil
 		}
-		delete(s.grown, prefix)
+		delete(s.grown, stream)
 	}
 	return out, nil
 }
@@ -79,9 +81,10 @@ func (s *Store) tail(tx *bbolt.Tx, prefix []byte, most int) (chunks [][]*state, 
 		}
 		stamps = append(stamps, st)
 	}
+	message := tx.Bucket(bucketMessage)
 	var states []*state
 	for _, st := range stamps[:max(0, len(stamps)-size/2)] {
-		one, err := stateIn(tx, st.id())
+		one, err := stateOf(message, st.id(), decodeLight)
 		if err != nil || one == nil {
 			s.log.Error("a message cannot be indexed for searches", "message", st.id(), "error", err)
 			continue
@@ -126,7 +129,7 @@ func putBlock(tx *bbolt.Tx, prefix []byte, states []*state) error {
 func (s *Store) grew(entries map[store.ID]entry) {
 	for _, e := range entries {
 		if e.fresh && !e.gone {
-			s.grown[string(streamPrefix(e.state.msg.Server, e.state.msg.Stream))]++
+			s.grown[store.StreamKey{Server: e.state.msg.Server, Stream: e.state.msg.Stream}]++
 		}
 	}
 }
@@ -137,7 +140,8 @@ func (s *Store) growAll() error {
 	defer s.checkpointing.Unlock()
 	return s.db.read(func(tx *bbolt.Tx) error {
 		return eachPrefix(tx.Bucket(bucketStream), nil, func(prefix []byte) {
-			s.grown[string(prefix)] = s.opts.blockSize
+			stream := store.StreamKey{Server: int64(binary.BigEndian.Uint64(prefix)), Stream: string(prefix[8 : len(prefix)-1])}
+			s.grown[stream] = s.opts.blockSize
 		})
 	})
 }

@@ -239,8 +239,8 @@ func (c *candidates) Pop() any {
 	return v
 }
 
-// found is a message of the view that a search selects. The state is nil where
-// it was not needed to know that.
+// found is a message that a search selects. The state of one in the view is read
+// where it is in the window.
 type found struct {
 	stamp stamp
 	state *state
@@ -253,6 +253,8 @@ type searching struct {
 	upper  stamp
 	floor  stamp
 	want   int // the window's end
+
+	message *bbolt.Bucket
 
 	newer   map[store.ID]bool // in the overlay
 	without []stamp
@@ -333,6 +335,7 @@ func (q *searching) run(ctx context.Context, tx *bbolt.Tx) error {
 	if err != nil {
 		return err
 	}
+	q.message = tx.Bucket(bucketMessage)
 	verify := unindexed(&q.filter)
 	for n := 0; ; n++ {
 		if n%256 == 0 && ctx.Err() != nil {
@@ -346,7 +349,7 @@ func (q *searching) run(ctx context.Context, tx *bbolt.Tx) error {
 			q.total += c.drain()
 			continue
 		}
-		if err := q.take(tx, st, certain && !verify); err != nil {
+		if err := q.take(st, certain && !verify); err != nil {
 			return err
 		}
 		if err := c.pop(); err != nil {
@@ -356,23 +359,23 @@ func (q *searching) run(ctx context.Context, tx *bbolt.Tx) error {
 }
 
 // take adds a candidate if it matches.
-func (q *searching) take(tx *bbolt.Tx, st stamp, certain bool) error {
-	f := found{stamp: st}
+func (q *searching) take(st stamp, certain bool) error {
 	if !certain {
 		if q.newer[st.id()] {
 			return nil
 		}
-		var err error
-		if f.state, err = stateIn(tx, st.id()); err != nil || f.state == nil {
-			return err
+		decode := decodeLight
+		if unindexed(&q.filter) {
+			decode = decodeState
 		}
-		if f.state = f.state.voidLeases(q.s.epoch); !matches(&q.filter, f.state) {
-			return nil
+		one, err := stateOf(q.message, st.id(), decode)
+		if err != nil || one == nil || !matches(&q.filter, one) {
+			return err
 		}
 	}
 	q.total++
 	if len(q.view) < q.want {
-		q.view = append(q.view, f)
+		q.view = append(q.view, found{stamp: st})
 	}
 	return nil
 }

@@ -92,6 +92,9 @@ type fields struct {
 	tag  byte
 	num  uint64
 	text string
+
+	// light leaves out of a state what no search index holds: see decodeLight.
+	light bool
 }
 
 func (f *fields) fail(format string, args ...any) {
@@ -156,7 +159,7 @@ func (f *fields) id() (id store.ID) {
 
 // inner reads the structure in the current field with read and keeps its error.
 func inner[T any](f *fields, read func(*fields) T) T {
-	in := fields{rest: f.text}
+	in := fields{rest: f.text, light: f.light}
 	v := read(&in)
 	if in.err != nil && f.err == nil {
 		f.err, f.rest = in.err, ""
