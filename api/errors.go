@@ -52,6 +52,8 @@ const (
 	CodeUnsupported      Code = 615 // also 404 and 405 of routes
 	CodeMessageQuery     Code = 700
 	CodeMessageUnknown   Code = 701
+	CodeStatsQuery       Code = 900
+	CodeStatsSpan        Code = 1502
 	CodeStreamType       Code = 1221
 	CodeStreamID         Code = 1222
 	CodeStreamName       Code = 1223

@@ -34,6 +34,7 @@ func (s *Server) routes() []route {
 		healthRoutes(),
 		emailRoutes(),
 		messageRoutes(),
+		statsRoutes(),
 		streamRoutes(),
 		suppressionRoutes(),
 		bounceRoutes(),

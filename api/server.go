@@ -41,6 +41,7 @@ type Store interface {
 	store.Suppressions
 	store.Bounces
 	Record(ctx context.Context, id store.ID) (store.Record, error)
+	Stats(ctx context.Context, f store.StatsFilter) ([]store.Day, error)
 	Search(ctx context.Context, f store.Filter, offset, limit int) ([]store.Record, int, error)
 	Body(ctx context.Context, id store.ID) (io.ReadCloser, error)
 	NotificationQueues(ctx context.Context, webhooks ...int64) ([]store.NotificationQueue, error)

@@ -200,6 +200,7 @@ type Store interface {
 	Operation
 	History
 	Suppressions
+	Statistics
 	Bounces
 	Notifications
 	// Close ends the engine. Calls under way end with their result or ErrClosed.

@@ -167,7 +167,7 @@ in an empty directory: it makes everything it needs and prints what to paste int
 	flags.BoolVar(&a.json, "json", false, "print JSON for scripts")
 	root.AddCommand(a.serveCommand(), a.demoCommand(), a.checkCommand(), a.doctorCommand(), a.healthCommand(), a.serverCommand(), a.streamCommand(),
 		a.tokenCommand(), a.smtpTokenCommand(), a.domainCommand(), a.senderCommand(), a.keyCommand(),
-		a.queueCommand(), a.messageCommand(), a.bounceCommand(), a.suppressionCommand(), a.tlsrptCommand(), a.webhookCommand(), a.journalCommand(), a.benchCommand(), a.versionCommand())
+		a.queueCommand(), a.messageCommand(), a.bounceCommand(), a.statsCommand(), a.suppressionCommand(), a.tlsrptCommand(), a.webhookCommand(), a.journalCommand(), a.benchCommand(), a.versionCommand())
 	return root
 }
 

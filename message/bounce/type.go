@@ -31,6 +31,15 @@ const (
 	TemplateRenderingFailed Type = "TemplateRenderingFailed"
 )
 
+// Failure tells whether the type says that a recipient did not get the message.
+func (t Type) Failure() bool {
+	switch t {
+	case HardBounce, BadEmailAddress, SoftBounce, Transient, DNSError, SpamNotification, UnknownType, VirusNotification, ChallengeVerification, Blocked, DMARCPolicy:
+		return true
+	}
+	return false
+}
+
 // TypeInfo is what is fixed about a type.
 type TypeInfo struct {
 	Type Type

@@ -185,7 +185,7 @@ func (c *recount) run(ctx context.Context, tx *bbolt.Tx) error {
 	if err := checkSuppressions(tx, c.r); err != nil {
 		return err
 	}
-	if err := checkHooks(tx, c.r); err != nil {
+	if err := errors.Join(checkHooks(tx, c.r), checkStats(tx, c.r)); err != nil {
 		return err
 	}
 	c.message, c.time, c.stream = tx.Bucket(bucketMessage), tx.Bucket(bucketTime), tx.Bucket(bucketStream)
@@ -339,7 +339,7 @@ func (s *Store) checkRebuilt(ctx context.Context, r *Report) error {
 	if err != nil {
 		return err
 	}
-	shadow, err := fold(ctx, s.opts, db, s.jour, s.epoch, nil)
+	shadow, err := fold(ctx, s.opts, db, s.jour, s.epoch, nil, nil)
 	if err == nil {
 		err = s.whole(ctx, func(tx *bbolt.Tx, to journal.Position) error {
 			// What the fold has read of this already is applied twice, to no effect.

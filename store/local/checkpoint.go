@@ -26,6 +26,8 @@ type batch struct {
 	entries  map[store.ID]entry
 	segments map[uint64]usage
 	position journal.Position
+	number   uint64
+	tally    tally
 }
 
 // checkpointLoop keeps the view close behind the journal.
@@ -101,6 +103,9 @@ func (o *overlay) take() batch {
 // takeLocked is take for a caller that holds mu.
 func (o *overlay) takeLocked() batch {
 	b := batch{entries: o.dirty, segments: make(map[uint64]usage, len(o.touched)), position: o.end()}
+	o.batch++
+	b.number, b.tally = o.batch, o.tally
+	o.written, o.tally = o.tally, tally{}
 	for w := range o.writes {
 		if w.from.Before(b.position) {
 			b.position = w.from
@@ -171,6 +176,8 @@ func (o *overlay) settle(b batch, failed error) {
 		for n := range b.segments {
 			o.touched[n] = true
 		}
+		o.tally.merge(b.tally)
+		o.written = nil
 	}
 	for n, u := range b.segments {
 		if failed == nil && u == (usage{}) && o.segments[n] == u {
@@ -200,7 +207,11 @@ func (b *batch) write(tx *bbolt.Tx) error {
 		}
 	}
 	failpoint.Hit(failpoint.ViewFilled)
-	return tx.Bucket(bucketMeta).Put(keyPosition, positionValue(b.position))
+	if err := b.tally.write(tx.Bucket(bucketStats)); err != nil {
+		return fmt.Errorf("statistics: %w", err)
+	}
+	meta := tx.Bucket(bucketMeta)
+	return errors.Join(meta.Put(keyBatch, numberKey(b.number)), meta.Put(keyPosition, positionValue(b.position)))
 }
 
 // buckets are those of the view in one write transaction.

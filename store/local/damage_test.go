@@ -57,7 +57,7 @@ func TestRebuild_BringsBackADeletedView(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Messages != 21 || r.Unfinished != 11 || r.Records != 0 || len(r.Lost) != 2 || r.Old != "" {
+	if r.Messages != 21 || r.Unfinished != 11 || r.Records != 0 || len(r.Lost) != 3 || r.Old != "" {
 		t.Errorf("Rebuild = %+v", r)
 	}
 	s := openT(t, dir, smallOptions())

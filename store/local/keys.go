@@ -24,6 +24,7 @@ const (
 //	bucket     key                                  value
 //	meta       "schema"                             number of migrations applied, 8
 //	meta       "position"                           journal position of the view: segment 8, offset 8
+//	meta       "batch"                              number of the newest checkpoint, 8
 //	directory  0x00                                 revision 8, highest record number 8
 //	directory  kind 1, number 8                     version, CRC-32C of the JSON 4, JSON of the record
 //	directory  kind of stream, server 8, stream ID  the same
@@ -36,6 +37,7 @@ const (
 //	held       stamp 24, part 2                     nothing; also in queue
 //	segment    journal segment 8                    messages 8, bytes 8 still needed of it
 //	suppression  server 8, stream, 0x00, address    version, CRC-32C of the JSON 4, JSON of its changes
+//	stats      server 8, day 4, stream, 0x00, tag   counters of a day (stats.go); those without a tag are of the whole stream
 //	bounce     server 8, stream, 0x00, time 8, bounce ID 8  a bounce, as filters see it (bounces.go)
 //	bounceid   server 8, bounce ID 8, message 16  nothing
 //	hook       webhook 8, lane 16, number 8         notification that waits (codec_notification.go)
@@ -49,7 +51,7 @@ const (
 // address on a list. Numbers grow and are never used again.
 //
 // directory, suppression and the hook buckets are the only ones that the journal
-// cannot bring back.
+// cannot bring back at all, and stats not once messages are forgotten.
 var (
 	bucketMeta      = []byte("meta")
 	bucketDirectory = []byte("directory")
@@ -61,6 +63,7 @@ var (
 	bucketSegment   = []byte("segment")
 	bucketBlock     = []byte("block")
 	bucketLive      = []byte("live")
+	bucketStats     = []byte("stats")
 
 	bucketSuppression = []byte("suppression")
 	bucketBounce      = []byte("bounce")
@@ -72,6 +75,7 @@ var (
 
 	keySchema   = []byte("schema")
 	keyPosition = []byte("position")
+	keyBatch    = []byte("batch")
 )
 
 // Kinds of directory records: the first byte of their keys.

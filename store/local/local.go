@@ -49,6 +49,8 @@ type Store struct {
 	// epoch tells the leases of this process from those of earlier ones, which
 	// are void. It is random: should two be equal, an old lease is waited for.
 	epoch uint64
+	// silent tells of a record in a rebuild whether the counters have it; nil: no.
+	silent func(*located) bool
 	// unreadable counts the journal records that the replay could not make
 	// sense of although their checksum was right. It does not change after Open.
 	unreadable int

@@ -24,6 +24,9 @@ type overlay struct {
 	lanes    lanes
 	segments map[uint64]usage
 	touched  map[uint64]bool // segments whose usage changed since the last checkpoint began
+	tally    tally           // counted since the last checkpoint began
+	written  tally           // by the checkpoint under way, or the last one
+	batch    uint64          // number of that checkpoint
 	watchers map[*watcher]struct{}
 	writes   map[*writing]struct{}
 	gate     chan struct{} // not nil: no write may begin until it is closed
@@ -58,7 +61,7 @@ func newOverlay(opts Options, end func() journal.Position) *overlay {
 		maxCount: opts.MaxOverlay, maxBytes: opts.MaxOverlayBytes, end: end,
 		kick:  make(chan struct{}, 1),
 		dirty: map[store.ID]entry{}, lanes: lanes{}, segments: map[uint64]usage{}, touched: map[uint64]bool{},
-		watchers: map[*watcher]struct{}{}, writes: map[*writing]struct{}{}, room: make(chan struct{}),
+		tally: tally{}, watchers: map[*watcher]struct{}{}, writes: map[*writing]struct{}{}, room: make(chan struct{}),
 	}
 }
 
@@ -122,6 +125,8 @@ type update struct {
 	id   store.ID
 	old  *state // nil: not known
 	next *state // nil: forgotten
+	// silent is set where the counters have it: in a rebuild that keeps them.
+	silent bool
 }
 
 // news is how many events the record added.
@@ -174,6 +179,13 @@ func (o *overlay) put(u update) {
 	o.bytes += e.size - before.size
 	o.dirty[u.id] = e
 	o.count(u)
+	if u.next != nil && !u.silent {
+		old := u.old
+		if before.state != nil && !before.gone {
+			old = before.state // newer than u.old where one write has two records of a message
+		}
+		o.tally.count(old, u.next)
+	}
 	o.announce(u)
 }
 

@@ -27,6 +27,8 @@ type Rebuilt struct {
 	Suppressions int `json:"suppressions"`
 	// Notifications is the number of events for webhooks that were kept.
 	Notifications int `json:"notifications"`
+	// Counters is the number of counters of the statistics kept.
+	Counters int `json:"counters"`
 	// Lost says what is not there any more: directory records that could not be
 	// read, damaged parts of the journal. Empty when nothing was lost.
 	Lost []string `json:"lost"`
@@ -74,7 +76,7 @@ func (r *Rebuilt) run(ctx context.Context, dir string, opts Options) error {
 		queued, err = r.notifications(path, fresh, opts)
 	}
 	if err == nil {
-		err = r.mail(ctx, dir, fresh, opts, queued)
+		err = r.history(ctx, dir, fresh, opts, queued)
 	}
 	if err == nil {
 		err = r.setAside(path)
@@ -168,9 +170,22 @@ func (r *Rebuilt) suppressions(path, fresh string, opts Options) error {
 	return errors.Join(err, to.close())
 }
 
-// mail applies the whole journal to the fresh file. What happened behind queued
-// is queued for webhooks; nothing where that is nil.
-func (r *Rebuilt) mail(ctx context.Context, dir, fresh string, opts Options, queued *journal.Position) error {
+// history makes the mail anew, and keeps the statistics. What happened behind
+// queued is queued for webhooks; nothing where that is nil.
+func (r *Rebuilt) history(ctx context.Context, dir, fresh string, opts Options, queued *journal.Position) error {
+	kept, err := r.statistics(filepath.Join(dir, dbName), fresh, opts)
+	if err != nil {
+		return err
+	}
+	if kept == nil {
+		return r.mail(ctx, dir, fresh, opts, queued, nil)
+	}
+	return errors.Join(r.mail(ctx, dir, fresh, opts, queued, kept.has), kept.close())
+}
+
+// mail applies the whole journal to the fresh file. silent tells of records
+// whose effect is counted already.
+func (r *Rebuilt) mail(ctx context.Context, dir, fresh string, opts Options, queued *journal.Position, silent func(*located) bool) error {
 	j, err := journal.Open(filepath.Join(dir, journalName), opts.Journal)
 	if err != nil {
 		return err
@@ -188,7 +203,7 @@ func (r *Rebuilt) mail(ctx context.Context, dir, fresh string, opts Options, que
 		hooks = newHooks(db, d.current.Load)
 		hooks.from = *queued
 	}
-	folded, err := fold(ctx, opts, db, j, 0, hooks)
+	folded, err := fold(ctx, opts, db, j, 0, hooks, silent)
 	if err == nil && folded.unreadable > 0 {
 		r.Lost = append(r.Lost, fmt.Sprintf("%d journal records that cannot be made sense of", folded.unreadable))
 	}
@@ -219,9 +234,9 @@ func (r *Rebuilt) setAside(path string) error {
 }
 
 // fold applies all of a journal to an empty view. With nil for hooks, what
-// happened causes nothing.
-func fold(ctx context.Context, opts Options, db *viewDB, j journalFile, epoch uint64, hooks *hooks) (*Store, error) {
-	s := &Store{opts: opts, log: opts.Log, db: db, jour: j, over: newOverlay(opts, j.End), epoch: epoch, grown: map[store.StreamKey]int{}, hooks: hooks}
+// happened causes nothing. silent tells of records that the counters have.
+func fold(ctx context.Context, opts Options, db *viewDB, j journalFile, epoch uint64, hooks *hooks, silent func(*located) bool) (*Store, error) {
+	s := &Store{opts: opts, log: opts.Log, db: db, jour: j, over: newOverlay(opts, j.End), epoch: epoch, grown: map[store.StreamKey]int{}, hooks: hooks, silent: silent}
 	if err := s.replay(ctx, journal.Position{}); err != nil {
 		return nil, err
 	}

@@ -28,6 +28,9 @@ func (s *Store) recover(ctx context.Context) error {
 
 // load reads position, segment usage, lanes and the highest ID.
 func (s *Store) load(tx *bbolt.Tx) (err error) {
+	if s.over.batch, err = batchOf(tx); err != nil {
+		return err
+	}
 	last, _ := tx.Bucket(bucketMessage).Cursor().Last()
 	copy(s.over.inView[:], last)
 	if v := tx.Bucket(bucketMeta).Get(keyPosition); v != nil {
@@ -109,9 +112,10 @@ func (s *Store) reapply(l *located) error {
 			next = next.silent(old)
 		}
 	}
+	silent := s.silent != nil && s.silent(l)
 	s.over.mu.Lock()
 	defer s.over.mu.Unlock()
-	s.over.put(update{l.id, old, next})
+	s.over.put(update{id: l.id, old: old, next: next, silent: silent})
 	return nil
 }
 

@@ -19,6 +19,7 @@ var migrations = [...]func(*bbolt.Tx) error{
 	createBounces,     // 2 → 3
 	createBlocks,      // 3 → 4
 	createHooks,       // 4 → 5
+	createStats,       // 5 → 6
 }
 
 // ErrTooNew means that a newer version of mailchute wrote the directory.

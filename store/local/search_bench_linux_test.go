@@ -50,6 +50,32 @@ func BenchmarkSearchMillion(b *testing.B) {
 	}
 }
 
+// BenchmarkSeal defends what the search index costs a message: processor time
+// off the path of acceptance. Run it with -benchtime=1x.
+func BenchmarkSeal(b *testing.B) {
+	const n = 100_000
+	dir := b.TempDir()
+	if err := writeHistory(dir, n); err != nil {
+		b.Fatal(err)
+	}
+	for range b.N {
+		s, err := Open(dir, Options{MinFree: -1, CheckpointEvery: time.Hour})
+		if err != nil {
+			b.Fatal(err)
+		}
+		runtime.LockOSThread()
+		before := threadTime(b)
+		if err := s.sealAll(); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64((threadTime(b)-before).Microseconds())/n, "µs/message")
+		runtime.UnlockOSThread()
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+	}
+}
+
 // sealAll makes every block that can be made.
 func (s *Store) sealAll() error {
 	if err := s.growAll(); err != nil {

@@ -25,6 +25,8 @@ type state struct {
 	at journal.Position
 	// logged counts the events added since the state was decoded. It is not stored.
 	logged int
+	// tallied counts them too, whether or not they are to cause anything.
+	tallied int
 }
 
 // extent is a piece of a body: the last length bytes of a journal record,
@@ -59,6 +61,7 @@ func (s *state) with() *state {
 // log adds events behind those that are there.
 func (s *state) log(events ...store.Event) {
 	s.logged += len(events)
+	s.tallied += len(events)
 	all := slices.Concat(s.events, events)
 	s.events = all[max(0, len(all)-maxEvents):]
 }

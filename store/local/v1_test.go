@@ -19,6 +19,7 @@ var rewrite = flag.Bool("update", false, "write the newest directory of testdata
 const (
 	v1Dir = "testdata/v1"
 	v4Dir = "testdata/v4" // two of the messages are in a search block
+	v6Dir = "testdata/v6" // and what was sent is counted
 )
 
 // The messages of v1Dir.
@@ -39,9 +40,9 @@ func mustID(s string) store.ID {
 
 func TestSchemas_OpenForEver(t *testing.T) {
 	if *rewrite {
-		writeFixture(t, v4Dir)
+		writeFixture(t, v6Dir)
 	}
-	for _, from := range []string{v1Dir, v4Dir} {
+	for _, from := range []string{v1Dir, v4Dir, v6Dir} {
 		t.Run(filepath.Base(from), func(t *testing.T) { opensForEver(t, from) })
 	}
 }
@@ -80,6 +81,9 @@ func opensForEver(t *testing.T, from string) {
 	}
 	if n := totalT(t, s, store.Filter{Tag: "shipping", Queued: true}); n != 3 {
 		t.Errorf("%d queued messages are found, want 3", n)
+	}
+	if n := statsT(t, s, "shipping"); n != 1 {
+		t.Errorf("%d are counted as sent, want 1", n)
 	}
 	checkT(t, s)
 }

@@ -61,7 +61,7 @@ func applied(intents []intent, refs []journal.Ref) ([]update, error) {
 			old = updates[i-1].next
 		}
 		next, _ := l.apply(old)
-		updates[i] = update{in.id, in.old, next}
+		updates[i] = update{id: in.id, old: in.old, next: next}
 	}
 	return updates, nil
 }

@@ -21,6 +21,7 @@ type model struct {
 	now  time.Time
 	mail map[store.ID]*store.Record
 	ids  []store.ID // in the order of acceptance, also those forgotten
+	sent int64      // recipients, also of those
 }
 
 // histories is how many random histories are tried where the flag
@@ -56,6 +57,7 @@ func runModel(t *testing.T, open Open) {
 			"record": m.record,
 			"list":   m.list,
 			"search": m.search,
+			"stats":  m.stats,
 			"lanes":  m.lanes,
 		})
 		m.all()
@@ -165,6 +167,9 @@ func (m *model) resolve(rt *rapid.T) {
 		return
 	}
 	m.e.must(err)
+	if res.Delivery.Done() && !stored.Done() && !r.Message.Bounce {
+		m.sent += int64(len(stored.Recipients))
+	}
 	res.Delivery.Lease, res.Delivery.Held = time.Time{}, stored.Held
 	if res.Delivery.Done() {
 		res.Delivery.Held = time.Time{}
@@ -358,6 +363,17 @@ func (m *model) search(rt *rapid.T) {
 	for i := range want {
 		m.e.wantSame("search", want[i], got[i])
 	}
+}
+
+// stats compares the sum of all days.
+func (m *model) stats(*rapid.T) {
+	days, err := m.e.Stats(m.e.ctx(), store.StatsFilter{Server: 7})
+	m.e.must(err)
+	var sent int64
+	for _, d := range days {
+		sent += d.Sent
+	}
+	m.e.wantSame("sent", m.sent, sent)
 }
 
 // finds is the part of a filter that searches have.

@@ -40,6 +40,7 @@ func Run(t *testing.T, open Open) {
 		{"Suppressions", suppressionTests},
 		{"Bounces", bounceTests},
 		{"Notifications", notificationTests},
+		{"Statistics", statsTests},
 		{"Crash", crashTests},
 		{"Concurrent", concurrentTests},
 	} {
