@@ -42,8 +42,11 @@ type Case struct {
 	// UnsubscribeURL is what stands before the tokens of links to unsubscribe; ""
 	// means that there are none.
 	UnsubscribeURL string
-	Roots          *x509.CertPool // that vouch for its host; nil: the system's
-	Probe          string         // host:port to connect to; "" connects nowhere
+	// TLSReports is the domain that signs reports about TLS; "" means that there
+	// are none.
+	TLSReports string
+	Roots      *x509.CertPool // that vouch for its host; nil: the system's
+	Probe      string         // host:port to connect to; "" connects nowhere
 
 	Certificate Certificate
 	Directory   Directory

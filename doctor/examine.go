@@ -30,6 +30,7 @@ func Examine(ctx context.Context, c Case) []Finding {
 			e.domain(ctx, d)
 		}
 	}
+	e.tlsReports()
 	e.unsubscribe(ctx)
 	e.port(ctx)
 	return e.chart.findings

@@ -125,6 +125,9 @@ func newCase(cfg Config, opts doctorFlags, snap *store.Snapshot) (doctor.Case, e
 		OpenFiles:      doctorOpenFiles(cfg),
 		Dial:           (&net.Dialer{}).DialContext,
 	}
+	if cfg.TLSReports.From != "" {
+		c.TLSReports = cfg.TLSReports.domain()
+	}
 	var err error
 	if c.Resolver, err = doctor.NewResolver(cfg.Delivery.Resolver); err != nil {
 		return c, exitWith(exitConfig, "delivery.resolver: %w", err)

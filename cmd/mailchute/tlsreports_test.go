@@ -102,8 +102,14 @@ func reporting(t *testing.T, s *server) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	signing(t, s, "sender.test")
+}
+
+// signing gives a domain a key that is active.
+func signing(t *testing.T, s *server, domain string) {
+	t.Helper()
 	keeper := domains.NewKeeper(s.files.store, s.files.keyring, domains.Options{})
-	d, err := keeper.Add(t.Context(), "sender.test")
+	d, err := keeper.Add(t.Context(), domain)
 	if err == nil {
 		_, err = keeper.Rotate(t.Context(), d.ID, true)
 	}

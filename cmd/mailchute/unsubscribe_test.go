@@ -40,11 +40,15 @@ func TestServer_UnsubscribeByLink(t *testing.T) {
 				t.Fatal(err)
 			}
 			toSmarthost(t, s.files.store, mx.Addr())
+			signing(t, s, "example.com")
 			runUntil(t, s, func(*local.Store) bool { return true }, func() {
 				id := submitNews(t, s, begin.serverToken)
 				sent := mx.Wait(1)[0].Body
 				if raw := rawOf(t, s, id); !bytes.Equal(raw, sent) {
 					t.Errorf("message raw --sent\n%q\nsent\n%q", raw, sent)
+				}
+				if dump := dumpOf(t, s, begin.serverToken, id); dump != string(sent) {
+					t.Errorf("dump\n%q\nsent\n%q", dump, sent)
 				}
 				_, rest, _ := bytes.Cut(sent, []byte("List-Unsubscribe: <https://mail.example.com"))
 				path, _, _ := bytes.Cut(rest, []byte(">"))
@@ -121,6 +125,26 @@ func rawOf(t *testing.T, s *server, id string) []byte {
 	}
 	t.Fatalf("message raw: %s", errout.String())
 	return nil
+}
+
+func dumpOf(t *testing.T, s *server, token, id string) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+s.cfg.API.Listeners[0].Address+"/messages/outbound/"+id+"/dump", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Postmark-Server-Token", token)
+	r.Close = true
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var dump struct{ Body string }
+	if err := json.NewDecoder(answer.Body).Decode(&dump); err != nil {
+		t.Fatal(err)
+	}
+	return dump.Body
 }
 
 // wantStatus unsubscribes.
