@@ -163,6 +163,9 @@ func (n *network) dial(ctx context.Context, h hop) (*conn, *fault) {
 		}
 		transcriptOf(ctx).note("connecting to %s (%s): %v", h.host, h.address, err)
 		f := broken(phaseConnect, detailNoAnswer, fmt.Errorf("connecting to %s (%s): %w", h.host, h.address, err), n.opts.Now())
+		if f.short = shortage(err); f.short {
+			f.reply.Enhanced = [3]int{4, detailLocal[0], detailLocal[1]}
+		}
 		f.nowhere = errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)
 		return nil, f
 	}

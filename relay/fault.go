@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/mailchute/mailchute/relay/tlsrpt"
@@ -18,6 +20,8 @@ type fault struct {
 	tls tlsrpt.Result
 	// nowhere is set when this machine has no way to the address, so that nothing was tried.
 	nowhere bool
+	// short is set when this process lacked descriptors or memory: that says nothing about anybody else.
+	short bool
 	// over is set when the session has ended after it served something, and nothing else was wrong with it.
 	over bool
 	// fresh is set when nothing at all was answered on this connection since it was taken from the pool.
@@ -33,6 +37,16 @@ func broken(phase string, detail [2]int, err error, at time.Time) *fault {
 		reply: store.Reply{Command: phase, Enhanced: [3]int{4, detail[0], detail[1]}, Text: escape(err.Error()), At: at},
 		err:   err,
 	}
+}
+
+// shortage tells whether an error is about what this process lacks.
+func shortage(err error) bool {
+	for _, short := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, short) {
+			return true
+		}
+	}
+	return false
 }
 
 // own is a permanent fault in our own words.

@@ -186,7 +186,9 @@ func (n *network) deliver(ctx context.Context, e *errand) {
 		}
 		if f != nil {
 			transcriptOf(ctx).note("%s", f.reply.Text)
-			last = worse(last, f)
+			if last = worse(last, f); f.short {
+				break
+			}
 			continue
 		}
 		if slices.Contains(e.met, h.address) {
@@ -207,7 +209,7 @@ func (n *network) deliver(ctx context.Context, e *errand) {
 		if met {
 			sessions++
 		}
-		if sessions >= maxSessions || addresses >= maxAddresses {
+		if sessions >= maxSessions || addresses >= maxAddresses || f.short {
 			break
 		}
 	}

@@ -140,6 +140,9 @@ func (r Result) elsewhere() bool {
 	if r.Verdict() != Temporary {
 		return false
 	}
+	if local := [3]int{4, detailLocal[0], detailLocal[1]}; r.Reply.Enhanced == local && r.Reply.Command != phaseAuth && r.Reply.Host == "" {
+		return false // no route is better off
+	}
 	switch r.Reply.Command {
 	case phaseDNS, phaseConnect, phaseHello, phaseTLS, phaseAuth:
 		return true

@@ -61,7 +61,7 @@ func (n *network) reach(ctx context.Context, h hop, met bool) (*conn, *fault) {
 		if n.unreached.reached(c.target.address); c.target.address != h.address {
 			n.unreached.failed(h.address, n.opts.Now())
 		}
-	case ctx.Err() == nil && !met:
+	case ctx.Err() == nil && !met && !f.short:
 		n.unreached.failed(h.address, n.opts.Now())
 	}
 	return c, f

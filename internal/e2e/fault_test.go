@@ -300,6 +300,7 @@ func TestFault_NoDescriptors(t *testing.T) {
 	if _, err := submit(c, "a@example.com", "before@example.org", "From: a@example.com\n\nhello\n"); err != nil {
 		t.Fatal(err) // and the journal has its first segment
 	}
+	mx.Wait(1) // later it would find no descriptor, and wait for its next turn
 	var idle []net.Conn
 	for range 150 {
 		if conn, err := net.DialTimeout("tcp", r.plain, time.Second); err == nil {
