@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 )
 
 // ledger stands outside of the relay and remembers what it promised and what it
@@ -14,7 +15,9 @@ type ledger struct {
 	seed uint64
 
 	mu      sync.Mutex
-	next    [2]int // letters handed out: over SMTP, over HTTP
+	next    [2]int          // letters handed out: over SMTP, over HTTP
+	unsure  [2][]submission // whose answer was lost
+	again   int             // submissions that were made again
 	life    int
 	acks    map[int]ack               // by number of the letter
 	arrival map[string][]visit        // by recipient
@@ -41,6 +44,46 @@ func newLedger(seed uint64) *ledger {
 
 // httpShare: the number of a letter that goes over HTTP is a multiple of it.
 const httpShare = 4
+
+// submission is what a client sends in one go: letters, over SMTP just one.
+type submission struct {
+	letters []letter
+	lost    time.Time // when its answer was lost
+}
+
+// patience is how long after a lost answer a client sends again. It is short
+// against the retention of the relay: what is forgotten cannot be recognised.
+const patience = retention / 2
+
+// lost notes that the answer to a submission did not come.
+func (l *ledger) lost(http bool, letters ...letter) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unsure[index(http)] = append(l.unsure[index(http)], submission{letters, time.Now()})
+}
+
+// repeat returns a submission whose answer was lost, if there is one.
+func (l *ledger) repeat(http bool) []letter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := &l.unsure[index(http)]
+	for len(*list) > 0 {
+		s := (*list)[0]
+		*list = (*list)[1:]
+		if time.Since(s.lost) < patience {
+			l.again++
+			return s.letters
+		}
+	}
+	return nil
+}
+
+func index(http bool) int {
+	if http {
+		return 1
+	}
+	return 0
+}
 
 // take returns the next letter.
 func (l *ledger) take(http bool) letter {
@@ -155,6 +198,13 @@ func (l *ledger) judge(kills []kill) (v verdict) {
 		if !known[to] {
 			v.Unacknowledged++
 		}
+		ids := map[string]bool{}
+		for _, visit := range visits {
+			ids[visit.id] = true
+		}
+		if len(ids) > 1 {
+			v.StoredTwice = append(v.StoredTwice, fmt.Sprintf("%s got messages %v", to, slices.Collect(maps.Keys(ids))))
+		}
 		l.repeats(&v, kills, to, visits)
 	}
 	for _, ids := range l.events {
@@ -163,7 +213,7 @@ func (l *ledger) judge(kills []kill) (v verdict) {
 			v.EventsAgain += posts - 1
 		}
 	}
-	v.Forged = l.forged
+	v.Forged, v.Resubmitted = l.forged, l.again
 	return v
 }
 

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mailchute/mailchute/internal/failpoint"
 )
@@ -49,6 +50,11 @@ func TestLedger_Judge(t *testing.T) {
 			l.begin(2)
 			l.arrived("a", one.to(), "x", one.sum())
 		}, verdict{Acknowledged: 1, Arrived: 2, Duplicates: 1, Unexplained: []string{""}}},
+		{"stored twice", func(l *ledger) {
+			l.arrived("a", one.to(), "in flight", one.sum())
+			l.begin(2)
+			l.arrived("a", one.to(), "another", one.sum())
+		}, verdict{Acknowledged: 1, Arrived: 2, Duplicates: 1, Unexplained: []string{""}, StoredTwice: []string{""}}},
 		{"twice without a kill", func(l *ledger) {
 			l.arrived("a", one.to(), "in flight", one.sum())
 			l.arrived("a", one.to(), "in flight", one.sum())
@@ -64,7 +70,7 @@ func TestLedger_Judge(t *testing.T) {
 			v := l.judge(kills())
 			if v.Acknowledged != tc.want.Acknowledged || v.Arrived != tc.want.Arrived || v.Lost != tc.want.Lost ||
 				v.Duplicates != tc.want.Duplicates || v.Unacknowledged != tc.want.Unacknowledged ||
-				len(v.Unexplained) != len(tc.want.Unexplained) || len(v.Untold) != len(tc.want.Untold) || len(v.Forged) != len(tc.want.Forged) {
+				len(v.Unexplained) != len(tc.want.Unexplained) || len(v.Untold) != len(tc.want.Untold) || len(v.StoredTwice) != len(tc.want.StoredTwice) || len(v.Forged) != len(tc.want.Forged) {
 				t.Errorf("judge = %+v, want %+v", v, tc.want)
 			}
 			if bad := v.Lost+len(v.Untold)+len(v.Unexplained)+len(v.Forged) > 0; v.ok() == bad {
@@ -117,5 +123,21 @@ func TestIDIn(t *testing.T) {
 	}
 	if got := idIn([]byte(strings.Repeat("X: y\n", 3) + "\nMessage-ID: none\n")); got != "" {
 		t.Errorf("idIn = %q", got)
+	}
+}
+
+func TestLedger_RepeatsWhatWasNotAnswered(t *testing.T) {
+	l := newLedger(1)
+	l.lost(true, letter{n: 4}, letter{n: 8})
+	if again := l.repeat(false); again != nil {
+		t.Errorf("over SMTP: %v, want nothing", again)
+	}
+	if again := l.repeat(true); len(again) != 2 || again[0].n != 4 {
+		t.Errorf("over HTTP: %v, want both letters", again)
+	}
+	l.lost(true, letter{n: 12})
+	l.unsure[1][0].lost = time.Now().Add(-retention)
+	if again := l.repeat(true); again != nil {
+		t.Errorf("after the retention: %v, want nothing", again)
 	}
 }

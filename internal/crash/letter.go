@@ -77,5 +77,5 @@ func (l letter) sum() [sha256.Size]byte { return sha256.Sum256([]byte(l.body)) }
 // data is the letter as it goes to DATA, with its final dot. No line of a body
 // begins with a dot.
 func (l letter) data() string {
-	return fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: %d\r\n\r\n%s.\r\n", l.from(), l.to(), l.n, strings.ReplaceAll(l.body, "\n", "\r\n"))
+	return fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: %d\r\nX-Idempotency-Key: %d\r\n\r\n%s.\r\n", l.from(), l.to(), l.n, l.n, strings.ReplaceAll(l.body, "\n", "\r\n"))
 }

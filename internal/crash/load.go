@@ -91,9 +91,22 @@ func (l *load) pace(ctx context.Context) error {
 
 var queuedAs = regexp.MustCompile(`^250 2\.0\.0 queued as ([0-9a-f-]{36})$`)
 
-// submit sends one letter, and notes the promise once the whole line of the reply has come.
+// submit sends a letter whose answer was lost, or else a new one, and notes the
+// promise once the whole line of the reply has come.
 func (l *load) submit(s *dialogue) error {
-	letter := l.ledger.take(false)
+	if again := l.ledger.repeat(false); again != nil {
+		return l.send(s, again[0])
+	}
+	return l.send(s, l.ledger.take(false))
+}
+
+// send submits a letter. Where the answer does not come it will be sent again.
+func (l *load) send(s *dialogue, letter letter) (err error) {
+	defer func() {
+		if err != nil && !errors.Is(err, errReply) {
+			l.ledger.lost(false, letter)
+		}
+	}()
 	if _, err := s.w.WriteString("MAIL FROM:<" + letter.from() + ">\r\nRCPT TO:<" + letter.to() + ">\r\n"); err != nil {
 		return err
 	}
@@ -149,14 +162,25 @@ func (l *load) overHTTP(ctx context.Context) error {
 		if err := l.pace(ctx); err != nil {
 			return err
 		}
-		letters := []letter{l.ledger.take(true)}
-		for batch && len(letters) < 4 {
-			letters = append(letters, l.ledger.take(true))
+		letters := l.ledger.repeat(true)
+		if letters == nil {
+			letters = l.fresh(batch)
 		}
-		if err := l.post(ctx, client, batch, letters); err != nil {
+		if err := l.post(ctx, client, len(letters) > 1, letters); err != nil {
+			if !errors.Is(err, errReply) {
+				l.ledger.lost(true, letters...)
+			}
 			return err
 		}
 	}
+}
+
+func (l *load) fresh(batch bool) []letter {
+	letters := []letter{l.ledger.take(true)}
+	for batch && len(letters) < 4 {
+		letters = append(letters, l.ledger.take(true))
+	}
+	return letters
 }
 
 // answer is what the API says of one message.
@@ -186,6 +210,7 @@ func (l *load) post(ctx context.Context, client *http.Client, batch bool, letter
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("X-Postmark-Server-Token", l.token)
+	req.Header.Set("Idempotency-Key", fmt.Sprintf("request-%d", letters[0].n))
 	res, err := client.Do(req)
 	if err != nil {
 		return err

@@ -10,7 +10,9 @@
 //
 // Every message that was acknowledged must arrive, and its webhook. One may arrive twice only if it
 // was in flight at a kill: claimed, and without a result in the journal that the
-// dead process left. Every crash point must be come to. Anything else makes the
+// dead process left. A
+// submission whose answer was lost is made again with its idempotency key, and must
+// not be stored twice. Every crash point must be come to. Anything else makes the
 // exit code 1. The seed decides which kills there are and in which order, and what
 // the messages are; when something dies is also the machine's.
 package main

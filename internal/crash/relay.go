@@ -75,7 +75,7 @@ func newRelay(ctx context.Context, dir, binary, sink, hook string) (*relay, erro
 	}
 	made, err := r.run(ctx, "token", "server", "create", "--name", "crash", "--json")
 	if err == nil {
-		_, err = r.run(ctx, "stream", "set", "outbound", "--mode", "live", "--smarthost", sink, "--tls", "none")
+		_, err = r.run(ctx, "stream", "set", "outbound", "--mode", "live", "--smarthost", sink, "--tls", "none", "--dedupe", "1h")
 	}
 	if err == nil {
 		_, err = r.run(ctx, "webhook", "add", "--url", hook, "--trigger", "delivery", "--trigger", "bounce")

@@ -22,14 +22,16 @@ type verdict struct {
 	InFlight       int `json:"in_flight"`
 	Uncertain      int `json:"uncertain"`
 	Unacknowledged int `json:"unacknowledged"` // arrived, although their 250 or 200 was lost
+	Resubmitted    int `json:"resubmitted"`    // submissions whose answer was lost, sent again
 	Events         int `json:"events"`         // webhooks of deliveries and bounces
 	EventsAgain    int `json:"events_again"`   // posts of them beyond the first, with the same ID
 
-	Missing     []string          `json:"missing,omitempty"`     // what was lost
-	Unexplained []string          `json:"unexplained,omitempty"` // duplicates of what was not in flight
-	Untold      []string          `json:"untold,omitempty"`      // webhooks that were lost
-	Forged      []string          `json:"forged,omitempty"`      // bodies that arrived other than they were sent
-	Missed      []failpoint.Point `json:"missed,omitempty"`      // crash points that no process came to
+	Missing     []string          `json:"missing,omitempty"`      // what was lost
+	Unexplained []string          `json:"unexplained,omitempty"`  // duplicates of what was not in flight
+	Untold      []string          `json:"untold,omitempty"`       // webhooks that were lost
+	StoredTwice []string          `json:"stored_twice,omitempty"` // submissions that became two messages
+	Forged      []string          `json:"forged,omitempty"`       // bodies that arrived other than they were sent
+	Missed      []failpoint.Point `json:"missed,omitempty"`       // crash points that no process came to
 	Problems    []string          `json:"problems,omitempty"`
 }
 
@@ -52,7 +54,7 @@ func (v *verdict) sum(kills []kill) {
 }
 
 func (v *verdict) ok() bool {
-	return v.Lost+len(v.Untold)+len(v.Unexplained)+len(v.Forged)+len(v.Missed)+len(v.Problems) == 0 && v.Acknowledged > 0
+	return v.Lost+len(v.Untold)+len(v.StoredTwice)+len(v.Unexplained)+len(v.Forged)+len(v.Missed)+len(v.Problems) == 0 && v.Acknowledged > 0
 }
 
 func (v *verdict) json(w io.Writer) error {
@@ -92,7 +94,9 @@ func (v *verdict) text(w io.Writer) {
 	fmt.Fprintf(w, "lost %d\n", v.Lost)
 	fmt.Fprintf(w, "duplicates %d, of %d transactions in flight, %d of them uncertain (past the final dot)\n", v.Duplicates, v.InFlight, v.Uncertain)
 	fmt.Fprintf(w, "webhooks %d, lost %d, posted again with the same ID %d\n", v.Events, len(v.Untold), v.EventsAgain)
+	fmt.Fprintf(w, "submissions sent again after a lost answer %d, stored twice %d\n", v.Resubmitted, len(v.StoredTwice))
 	list(w, "LOST", v.Missing)
+	list(w, "STORED TWICE", v.StoredTwice)
 	list(w, "LOST WEBHOOK", v.Untold)
 	list(w, "TWICE and not in flight", v.Unexplained)
 	list(w, "ALTERED", v.Forged)
