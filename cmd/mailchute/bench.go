@@ -30,6 +30,7 @@ type benchOptions struct {
 	Idle          int           `json:"idle"`
 	Baseline      bool          `json:"baseline"`
 	Fresh         bool          `json:"fresh"`
+	Search        bool          `json:"search"`
 }
 
 // benchMaxDuration is long enough to see whether memory grows. What fills the
@@ -100,6 +101,7 @@ of the rounds.`,
 	f.IntVar(&o.Idle, "idle", 0, "further connections that log in and stay idle")
 	f.BoolVar(&o.Baseline, "baseline", false, "measure go-smtp with a discarding backend, and the disk, in turns")
 	f.BoolVar(&o.Fresh, "fresh", false, "begin in an empty directory, not in that of a relay that has run for a while")
+	f.BoolVar(&o.Search, "search", false, "search messages over HTTP every 100 ms meanwhile")
 	f.StringVar(&dir, "dir", "", "`directory` for the temporary files (default: the system's)")
 	f.StringVar(&cpu, "cpuprofile", "", "write a processor profile of the relay to `file`")
 	f.StringVar(&memory, "memprofile", "", "write what the relay allocated to `file`")
@@ -161,6 +163,8 @@ type bench struct {
 	sink  *benchPart   // nil without --deliver
 	disk  *diskProbe   // nil without --baseline
 	sign  *signProbe   // nil without --dkim
+
+	searches *searchProbe // nil without --search
 
 	prepared int   // commits in the journal before the relay began
 	idleCost int64 // octets of the relay for each idle connection
@@ -225,8 +229,16 @@ func (b *bench) start(ctx context.Context, order benchOrder) (err error) {
 			return err
 		}
 	}
-	if b.relay.part, err = b.startPart(ctx, order); err != nil || !b.Baseline {
+	if b.relay.part, err = b.startPart(ctx, order); err != nil {
 		return err
+	}
+	if b.Search {
+		if b.searches, err = newSearchProbe(b.relay.part.ready.API, b.relay.logins[0]); err != nil {
+			return err
+		}
+	}
+	if !b.Baseline {
+		return nil
 	}
 	b.base = &benchTarget{logins: b.relay.logins}
 	if b.base.part, err = b.startPart(ctx, benchOrder{Kind: partBase, Options: b.benchOptions}); err != nil {
@@ -266,7 +278,7 @@ func (b *bench) round(ctx context.Context) error {
 			return err
 		}
 	}
-	return b.load(ctx, b.relay, length)
+	return b.searches.during(ctx, func() error { return b.load(ctx, b.relay, length) })
 }
 
 // cpus is how many processors all the processes share.

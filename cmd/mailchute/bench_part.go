@@ -48,6 +48,7 @@ type benchReady struct {
 	Address  string        `json:"address"`
 	TLS      string        `json:"tls,omitempty"`
 	Resolver string        `json:"resolver,omitempty"`
+	API      string        `json:"api,omitempty"`
 	Opened   time.Duration `json:"opened"`
 }
 
@@ -294,6 +295,9 @@ func (a *app) openRelayPart(order benchOrder) (benchWork, error) {
 	for implicit, to := range map[bool]*string{false: &ready.Address, true: &ready.TLS} {
 		e, _ := endpointOf(s.cfg, implicit)
 		*to = e.String()
+	}
+	for _, l := range s.cfg.API.Listeners {
+		ready.API = l.Address
 	}
 	return benchWork{ready: ready, run: s.run, taken: nothingTaken}, nil
 }

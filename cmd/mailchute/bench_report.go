@@ -19,6 +19,8 @@ type benchReport struct {
 	Baseline  *benchNumbers `json:"baseline,omitempty"`
 	Disk      *diskNumbers  `json:"disk,omitempty"`
 	Signing   *signNumbers  `json:"signing,omitempty"`
+	// Search tells of the searches that ran beside the relay's load.
+	Search *searchNumbers `json:"search,omitempty"`
 	// Ratio is relay to baseline, in messages a second. With delivery, the relay's
 	// rate is that of messages that were accepted and delivered.
 	Ratio float64 `json:"ratio,omitempty"`
@@ -79,7 +81,7 @@ func (b *bench) report(before, after benchUsage) *benchReport {
 	for _, round := range b.relay.rounds {
 		r.Relay.MemoryRounds = append(r.Relay.MemoryRounds, round.server.RSS)
 	}
-	r.Signing = b.sign.numbers(r.Relay)
+	r.Signing, r.Search = b.sign.numbers(r.Relay), b.searches.numbers()
 	if b.base == nil {
 		return r
 	}
@@ -178,6 +180,9 @@ func (r *benchReport) print(out io.Writer) error {
 	}
 	if r.Signing != nil {
 		fmt.Fprintln(out, r.Signing)
+	}
+	if r.Search != nil {
+		fmt.Fprintln(out, r.Search)
 	}
 	r.printRatios(out)
 	return nil

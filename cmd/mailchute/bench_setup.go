@@ -30,6 +30,9 @@ const benchStreams = 25
 func benchConfig(order benchOrder) Config {
 	cfg := Default()
 	cfg.API = APIConfig{}
+	if order.Options.Search {
+		cfg.API = APIConfig{Listeners: []APIListenerConfig{{Address: "127.0.0.1:0"}}}
+	}
 	cfg.DataDir = filepath.Join(order.Dir, "data")
 	cfg = cfg.resolved(nil)
 	cfg.Hostname = "bench.example"
