@@ -115,4 +115,12 @@ func (s *schedule) clockWentBack(now int64) {
 		at.cut = min(at.cut, now)
 	}
 	heap.Init(&s.resting)
+	for _, m := range s.meters {
+		m.filled, m.until = min(m.filled, now), min(m.until, now+int64(longRest))
+	}
+	if now < s.day.begun {
+		s.day.ends = 0 // what was used stays used
+		s.day.turn(now)
+	}
+	s.openAll()
 }

@@ -36,7 +36,7 @@ func (d *Dispatcher) attempt(ctx context.Context, st start) (o outcome) {
 	}
 	d.log.claimed(c.Delivery)
 	began := time.Now()
-	decision := d.decide(ctx, c, st.memo)
+	decision := d.decide(ctx, c, st)
 	if decision.Hold {
 		d.hold(ctx, c.Message.ID)
 	}
@@ -44,10 +44,10 @@ func (d *Dispatcher) attempt(ctx context.Context, st start) (o outcome) {
 	final, err := d.resolve(ctx, decision.Resolution)
 	if err != nil {
 		d.log.unresolved(c.Delivery, err)
-		return outcome{attempt: c.Delivery.Attempt, contact: decision.contact}
+		return outcome{attempt: c.Delivery.Attempt, contact: decision.contact, legs: decision.legs}
 	}
 	d.report(c, decision, time.Since(began))
-	return outcome{attempt: c.Delivery.Attempt, final: final, contact: decision.contact}
+	return outcome{attempt: c.Delivery.Attempt, final: final, contact: decision.contact, legs: decision.legs}
 }
 
 // unclaimed drops what another ticket will bring back, and comes back to what the store could not do.
@@ -75,13 +75,19 @@ func (d *Dispatcher) hasten(ctx context.Context, id store.DeliveryID) (again int
 }
 
 // decide makes the attempt. A panic costs this attempt only: the delivery is put off as after a temporary failure.
-func (d *Dispatcher) decide(ctx context.Context, c store.Claimed, memo string) (decision Decision) {
+func (d *Dispatcher) decide(ctx context.Context, c store.Claimed, st start) (decision Decision) {
 	var events []store.Event
-	var known []Result
-	defer func() { decision.Resolution.Events = append(events, decision.Resolution.Events...) }()
+	var s sending
+	defer func() {
+		decision.Resolution.Events = append(events, decision.Resolution.Events...)
+		if s.trip != nil {
+			decision.legs = s.trip.legs // also after a panic: their places are given back
+		}
+	}()
 	defer func() {
 		if p := recover(); p != nil {
-			decision = d.afterPanic(c, p, known)
+			decision = d.afterPanic(c, p, s.known)
+			s.trip.lost()
 		}
 	}()
 	now := d.opts.Now()
@@ -100,40 +106,57 @@ func (d *Dispatcher) decide(ctx context.Context, c store.Claimed, memo string) (
 		return d.opts.Policy.Capture(c, now, "kept by the stream's mode; nothing was sent")
 	case d.opts.Policy.Expired(c.Delivery, now.Add(-d.clock.jumped())):
 		decision = d.opts.Policy.Expire(c, now)
-	case memo != "" && len(stream.Alternates) == 0: // another route may do
-		decision = d.putOff(c, memo)
+	case st.memo != "" && c.Delivery.Route == "":
+		decision = d.putOff(c, st.memo)
 	default:
-		decision = d.send(ctx, c, stream, act, &known)
+		decision = d.send(ctx, c, st, stream, act, &s)
 	}
 	d.addNotices(ctx, c, stream, &decision)
 	d.panicked.forget(c.Message.ID)
 	return decision
 }
 
-// send gives the message to the transport and asks the policy what follows. known gets the results as they are when it does
-// not come back.
-func (d *Dispatcher) send(ctx context.Context, c store.Claimed, stream store.Stream, act action, known *[]Result) Decision {
+// sending is what is known of an attempt also when it does not come back.
+type sending struct {
+	trip  *trip
+	known []Result
+}
+
+// send gives the message to the transport and asks the policy what follows.
+func (d *Dispatcher) send(ctx context.Context, c store.Claimed, st start, stream store.Stream, act action, s *sending) Decision {
 	open := openRecipients(c.Delivery)
-	job := Job{Message: c.Message, Route: stream.Route, Alternates: stream.Alternates, Pinned: c.Delivery.Route, Sources: stream.Sources, Open: d.opener(c.Message.ID)}
+	n := len(open)
+	if act == actRedirect {
+		n = 1
+	}
+	t, route, allowed, refused := d.embark(c, st, stream, n)
+	if s.trip = t; refused != nil {
+		return d.unasked(c, *refused)
+	}
+	if act != actRedirect {
+		open = open[:allowed] // the others stay due: the route's day has no more for them
+	}
+	job := t.job(c, stream, route, d.opener(c.Message.ID))
 	for _, i := range open {
 		r := c.Delivery.Recipients[i]
 		job.Recipients = append(job.Recipients, d.forwarded(c, stream, i, r))
 	}
-	job.Known = known
+	job.Known = &s.known
 	if act == actRedirect {
 		// The copy is for the people who test: what becomes of it must not be reported to the sender's world.
 		job.Recipients = []Rcpt{{Address: stream.RedirectTo, Notify: "NEVER"}}
 		var copied []Result
 		job.Known = &copied
-		defer func() { *known = spread(copied, len(open), stream.RedirectTo) }()
+		defer func() { s.known = spread(copied, len(open), stream.RedirectTo) }()
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, d.opts.Attempt, errAttemptTooLong)
 	defer cancel()
 	results, sign := d.signed(ctx, &job, stream)
 	ctx, talk := record(ctx, c.Delivery.Attempt, d.opts.Now())
 	if results == nil {
-		results = sign.note(d.transport.Send(ctx, job))
+		results = t.hurry(sign.note(d.transport.Send(ctx, job)))
 	}
+	t.end(ctx, results, talk.mailHosts())
 	if act == actRedirect {
 		results = spread(results, len(open), stream.RedirectTo)
 	} else {
@@ -142,11 +165,10 @@ func (d *Dispatcher) send(ctx context.Context, c store.Claimed, stream store.Str
 	for len(results) < len(open) {
 		results = append(results, Result{Err: errNoResult})
 	}
-	*known = results
+	s.known = results
 	decision := d.opts.Policy.Next(Attempt{
 		Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Jumped: d.clock.jumped(), Conversation: talk.conversation(),
 	})
-	decision.contact.hosts = talk.mailHosts()
 	if act == actRedirect {
 		decision.Suppress = nil // the addresses were never written to
 	}

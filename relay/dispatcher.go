@@ -28,7 +28,11 @@ type Dispatcher struct {
 
 	panicked panics
 	clock    *clock
-	backs    int // how often the clock had gone back when Run's goroutine looked last
+
+	saving     bool // the loop's, as are the next two
+	notedSites int64
+	keptSites  []siteKept
+	backs      int // how often the clock had gone back when Run's goroutine looked last
 }
 
 // life is one call of Run, for those who ask about it.
@@ -49,6 +53,7 @@ type outcome struct {
 	final   bool  // nothing is left to do
 	again   int64 // when to look again, Unix nanoseconds; 0: the store will send a ticket
 	contact contact
+	legs    []leg // the routes that were tried; none: that of the start, with contact
 }
 
 // New returns a Dispatcher over the queue. It fails when the options contradict each other.
@@ -82,6 +87,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	watched := make(chan error, 1)
 	work.Go(func() { watched <- d.watch(ctx) })
 	d.sched = newSchedule(d.opts.Limits, d.directory.Snapshot())
+	d.saving, d.notedSites = false, unixNano(d.opts.Now())
+	d.sched.day.zone = d.opts.QuotaZone
+	d.restore(ctx)
 	d.sched.longest = d.opts.Policy.longestWait(d.opts.Lease)
 	l := &life{asked: make(chan func(*schedule)), ended: make(chan struct{})}
 	d.life.Store(l)
@@ -91,8 +99,10 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	cancel()
 	work.Wait()
 	for len(d.finished) > 0 {
-		<-d.finished
+		f := <-d.finished
+		d.sched.done(f.start, f.outcome, unixNano(d.opts.Now()))
 	}
+	d.noteAll(ctx)
 	if cerr := d.transport.Close(); cerr != nil {
 		d.log.closing(cerr)
 	}
@@ -160,6 +170,7 @@ func (d *Dispatcher) launch(ctx context.Context, work *sync.WaitGroup, timer *ti
 		d.backs = backs
 		d.sched.clockWentBack(now)
 	}
+	d.sched.newDay(now)
 	d.sched.wake(now)
 	for {
 		st, ok := d.sched.next(now)
@@ -168,6 +179,8 @@ func (d *Dispatcher) launch(ctx context.Context, work *sync.WaitGroup, timer *ti
 		}
 		work.Go(func() { d.finished <- flight{st, d.attempt(ctx, st)} })
 	}
+	d.note(ctx, func(f func()) { work.Go(f) })
+	d.noteSites(ctx, now, func(f func()) { work.Go(f) })
 	sleep := maxSleep
 	if due, any := d.sched.wake(now); any { // again: a lane whose first delivery has just started waits for its second
 		sleep = min(sleep, time.Duration(due-now))

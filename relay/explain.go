@@ -18,6 +18,8 @@ type Waiting struct {
 	Total LimitStatus `json:"total"`
 	Own   LimitStatus `json:"stream"`
 	Site  SiteStatus  `json:"site"`
+	// Routes are those of the stream.
+	Routes []RouteStatus `json:"routes,omitempty"`
 	// Shared is set while the stream or its server has its share of the places.
 	Shared bool `json:"shared,omitempty"`
 }
@@ -33,6 +35,7 @@ const (
 	PlaceReady   Place = "ready"     // it is due, and waits for the turn of its stream and its destination
 	PlacePaused  Place = "paused"    // it is due, and the operator has paused its destination
 	PlaceSite    Place = "site"      // it is due, and its destination takes no more at the moment
+	PlaceRoute   Place = "route"     // it is due, and no route of its stream takes anything at the moment
 )
 
 // LimitStatus is a count against its limit.
@@ -63,6 +66,7 @@ func (s *schedule) waitingFor(id store.DeliveryID, now int64) Waiting {
 	w.Own = LimitStatus{l.stream.flying, s.limits.PerStream}
 	w.Shared = l.stream.parked
 	w.Site = s.siteStatus(l, now)
+	w.Routes = s.routesOf(l.stream.ways, l.stream.key, l.destination, now)
 	for _, other := range l.heap {
 		if o := s.tickets.at(other); o.due < e.due || o.due == e.due && o.pos < e.pos {
 			w.Ahead++
@@ -77,6 +81,10 @@ func (s *schedule) waitingFor(id store.DeliveryID, now int64) Waiting {
 		w.Place = PlaceSite
 	case l.place == lanePaused:
 		w.Place = PlacePaused
+	case l.stream.shut && l.stream.allPaused(s):
+		w.Place = PlacePaused
+	case l.stream.shut || l.notBefore > now:
+		w.Place = PlaceRoute
 	default:
 		w.Place = PlaceReady
 	}
@@ -99,11 +107,12 @@ func Reasons(d store.Delivery, snap *store.Snapshot, w *Waiting, now time.Time) 
 	if d.Done() {
 		return nil
 	}
-	e := explainer{d: d, snap: snap, w: w, now: now}
+	e := explainer{d: d, snap: snap, w: w, now: now, told: map[string]bool{}}
 	e.server()
 	e.person()
 	e.directory()
 	e.pause()
+	e.routes()
 	e.time()
 	e.limits()
 	if len(e.reasons) == 0 {
@@ -118,9 +127,15 @@ type explainer struct {
 	w       *Waiting
 	now     time.Time
 	reasons []Reason
+	told    map[string]bool // what would change a reason that is in the list
 }
 
-func (e *explainer) add(r Reason) { e.reasons = append(e.reasons, r) }
+func (e *explainer) add(r Reason) {
+	e.reasons = append(e.reasons, r)
+	if r.Change != "" {
+		e.told[r.Change] = true
+	}
+}
 
 func (e *explainer) server() {
 	switch {
@@ -169,6 +184,21 @@ func (e *explainer) pause() {
 			}
 			e.add(Reason{What: what, Since: p.Since, Change: "mailchute queue resume " + name})
 			return
+		}
+	}
+}
+
+// routes tells of those that cannot be taken, where that is what a delivery waits for, or where it must take one of them.
+func (e *explainer) routes() {
+	if e.d.Route != "" {
+		e.add(Reason{What: fmt.Sprintf("it goes by route %s only, which may have delivered it or was chosen for it", e.d.Route)})
+	}
+	if e.w == nil || e.w.Place != PlaceRoute && e.w.Place != PlacePaused && (len(e.w.Routes) < 2 || e.w.Place != PlaceSite && e.d.Route == "") {
+		return
+	}
+	for _, r := range e.w.Routes {
+		if r.Why != "" && !e.told[r.Change] && (e.d.Route == "" || e.d.Route == r.Route) {
+			e.add(Reason{What: fmt.Sprintf("route %s takes nothing: %s", r.Route, r.Why), Since: r.Since, Until: r.Until, Change: r.Change})
 		}
 	}
 }

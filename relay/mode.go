@@ -37,24 +37,11 @@ func actionOf(snap *store.Snapshot, key store.StreamKey) (action, store.Stream) 
 	return actOrphan, stream // a mode that a newer version wrote: mail must not leave by guess
 }
 
-// siteRule tells which site the deliveries of a stream use. It is comparable.
+// siteRule tells which site the deliveries of a stream use by one of its routes. It is comparable.
 type siteRule struct {
 	fixed     string // the one site of all deliveries; "" means that of the ticket
 	smarthost bool
 	free      bool // no network is used
-}
-
-func ruleFor(snap *store.Snapshot, key store.StreamKey) siteRule {
-	act, stream := actionOf(snap, key)
-	switch {
-	case act == actCapture || act == actOrphan:
-		return siteRule{free: true}
-	case stream.Route.Smarthost():
-		return siteRule{fixed: routeAddress(stream.Route), smarthost: true}
-	case act == actRedirect:
-		return siteRule{fixed: destinationOf(stream.RedirectTo)}
-	}
-	return siteRule{}
 }
 
 func (r siteRule) site(destination string, l Limits) (key string, limit int) {

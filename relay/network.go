@@ -23,14 +23,12 @@ type network struct {
 	pool *pool
 
 	unreached unreached
-	unfit     unreached // for BDAT: addresses that offer it and did not bear it lately
-	routes    routeBook
+	unfit     unreached     // for BDAT: addresses that offer it and did not bear it lately
 	turn      atomic.Uint64 // of source addresses
 }
 
 func newNetwork(opts Options) *network {
 	n := &network{opts: opts, dns: opts.DANE, pool: newPool(opts.Pool), unreached: unreached{since: map[string]time.Time{}}, unfit: unreached{since: map[string]time.Time{}}}
-	n.routes.health = map[string]*routeHealth{}
 	if n.dns == nil {
 		n.dns = plainDNS{opts.Resolver}
 	}
@@ -66,18 +64,9 @@ func (n *network) Send(ctx context.Context, job Job) []Result {
 			*job.Known = inOrder(results, len(job.Recipients))
 		}
 	}()
-	routes, before := n.routes.order(job, n.opts.Rand, n.opts.Now()), ""
-	for i, r := range routes {
-		job.Route = r
-		n.along(ctx, job, results, before)
-		if i == len(routes)-1 || ctx.Err() != nil {
-			break
-		}
-		failed, any := retract(results)
-		if !any {
-			break
-		}
-		before = leftRoute(routeKey(r), failed)
+	n.along(ctx, job, results, "")
+	for _, r := range job.Alternates {
+		n.alternate(ctx, &job, r, results)
 	}
 	return inOrder(results, len(job.Recipients))
 }
@@ -95,21 +84,27 @@ func inOrder(results map[int]Result, n int) []Result {
 	return out
 }
 
+// alternate tries another route for those whom the one before could not serve.
+func (n *network) alternate(ctx context.Context, job *Job, r store.Route, results map[int]Result) {
+	left := elsewhere(results)
+	if ctx.Err() != nil || len(left) == 0 || job.Board != nil && !job.Board(r, len(left)) {
+		return
+	}
+	before := leftRoute(job.Route.Key(), retract(results, left))
+	job.Route = r
+	n.along(ctx, *job, results, before)
+}
+
 // along tries one route for the recipients that have no result.
 func (n *network) along(ctx context.Context, job Job, results map[int]Result, before string) {
 	earlier := maps.Clone(results)
-	settled := false
-	defer func() {
-		if !settled {
-			n.routes.used(job.Route, false, true, n.opts.Now()) // a panic says nothing about the route
-		}
-	}()
 	for _, e := range n.errands(job, results) {
 		n.deliver(ctx, e)
 	}
-	ok, bad := stamp(results, earlier, routeKey(job.Route), before)
-	n.routes.used(job.Route, ok, ctx.Err() != nil || !ok && !bad, n.opts.Now())
-	settled = true
+	fresh := stamp(results, earlier, job.Route.Key(), before)
+	if job.Left != nil {
+		job.Left(job.Route, fresh, ctx.Err() != nil)
+	}
 }
 
 // errands groups the recipients by where they go. A smarthost takes all of them; over MX a delivery normally has one domain,

@@ -40,6 +40,11 @@ type Options struct {
 	// Suppressions are the lists that are asked again at each attempt; nil means that acceptance alone asked.
 	Suppressions Suppressions
 
+	// Notes keeps what is counted for quotas and learned of sites over a restart; nil means that nothing is kept.
+	Notes Notes
+	// QuotaZone is where the days of daily quotas begin at midnight; nil means UTC.
+	QuotaZone *time.Location
+
 	// Limits bounds the attempts under way.
 	Limits Limits
 	// Timeouts are the deadlines of the phases of a session.
@@ -172,6 +177,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.QuotaZone == nil {
+		o.QuotaZone = time.UTC
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Float64

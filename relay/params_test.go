@@ -152,7 +152,7 @@ func TestSite(t *testing.T) {
 		c.stream.Kind = store.Transactional
 		key := store.StreamKey{Server: 1, Stream: "s"}
 		snap := &store.Snapshot{Servers: map[int64]store.Server{1: {ID: 1, DeliveryType: store.Live}}, Streams: map[store.StreamKey]store.Stream{key: c.stream}}
-		if got, limit := ruleFor(snap, key).site("d.test", l); got != c.key || limit != c.limit {
+		if got, limit := testSchedule(Limits{}).waysOf(snap, key)[0].rule.site("d.test", l); got != c.key || limit != c.limit {
 			t.Errorf("site of %+v = %q %d, want %q %d", c.stream, got, limit, c.key, c.limit)
 		}
 	}

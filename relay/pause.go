@@ -12,6 +12,13 @@ func (s *schedule) resume(snap *store.Snapshot) {
 	held := s.held
 	s.held = nil
 	for _, l := range held {
+		s.ready(l)
+	}
+}
+
+// ready lets a lane be looked at when it is its turn.
+func (s *schedule) ready(l *lane) {
+	if l.place == laneEmpty || l.place == lanePaused {
 		l.place = laneReady
 		l.stream.ready.push(l)
 		s.activate(l.stream)
@@ -21,20 +28,32 @@ func (s *schedule) resume(snap *store.Snapshot) {
 func pausesOf(snap *store.Snapshot) map[string]store.Pause {
 	out := make(map[string]store.Pause, len(snap.Account.Pauses))
 	for _, p := range snap.Account.Pauses {
+		if p.Drain {
+			continue // what is there is delivered
+		}
 		out[p.Destination] = p
 	}
 	return out
 }
 
-// pausedBy finds the pause that holds a lane: of its destination, of where its stream sends it, or of its site.
-func (s *schedule) pausedBy(l *lane, at *site) (store.Pause, bool) {
-	if len(s.pauses) == 0 {
-		return store.Pause{}, false
-	}
-	for _, name := range []string{l.destination, l.stream.route.fixed, at.key, strings.TrimPrefix(at.key, receiverMark)} {
-		if p, ok := s.pauses[name]; ok && name != "" {
-			return p, true
+// allPaused tells whether the operator has paused every route of a stream.
+func (q *streamQueue) allPaused(s *schedule) bool {
+	for i := range q.ways {
+		if _, paused := s.wayPaused(&q.ways[i]); !paused {
+			return false
 		}
 	}
-	return store.Pause{}, false
+	return true
+}
+
+// sitePaused tells whether the operator has paused a site by its own name.
+func (s *schedule) sitePaused(at *site) bool {
+	if len(s.pauses) == 0 || at.key == "" {
+		return false
+	}
+	if _, ok := s.pauses[at.key]; ok {
+		return true
+	}
+	_, ok := s.pauses[strings.TrimPrefix(at.key, receiverMark)]
+	return ok
 }

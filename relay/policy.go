@@ -89,6 +89,7 @@ type Decision struct {
 	Hold bool
 
 	contact contact // for the schedule
+	legs    []leg   // likewise
 }
 
 // Next returns the delivery as it is to be after the attempt, with an event for each change.
@@ -166,6 +167,7 @@ type decider struct {
 	wait     time.Duration
 	why      string    // of the longest wait
 	route    string    // of the recipient being settled
+	again    Result    // likewise: Again and AgainWhy
 	tls      store.TLS // of the recipient being settled
 	stopped  bool      // some were interrupted, none failed
 }
@@ -227,7 +229,7 @@ func mergeWaits(events []store.Event) []store.Event {
 func (n *decider) settle(index int, r Result) {
 	rcpt := &n.delivery.Recipients[index]
 	reply := r.Reply
-	n.tls, n.route = r.TLS, r.Route
+	n.tls, n.route, n.again = r.TLS, r.Route, r
 	if reply.At.IsZero() {
 		reply.At = n.attempt.Now
 	}
@@ -281,6 +283,9 @@ func (n *decider) putOff(index int, v Verdict, reply store.Reply, detail string)
 	wait, why := n.policy.Wait(n.delivery.Attempt, n.attempt.Rand), fmt.Sprintf("the retry schedule after attempt %d", n.delivery.Attempt)
 	if asked, ok := tryAgainIn(reply.Text); ok && reply.Host != "" && v == Temporary {
 		wait, why = n.policy.asked(asked, wait, n.delivery.Attempt, n.attempt.Rand), fmt.Sprintf("%s asks for %v", reply.Host, asked)
+	}
+	if n.again.Again > 0 && n.again.Again < wait {
+		wait, why = n.again.Again, n.again.AgainWhy
 	}
 	n.atLeast(wait, why)
 }

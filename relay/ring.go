@@ -50,7 +50,7 @@ type laneOrder struct{ s *schedule }
 
 func (o laneOrder) Len() int { return len(o.s.waiting) }
 
-func (o laneOrder) Less(i, j int) bool { return o.s.head(o.s.waiting[i]) < o.s.head(o.s.waiting[j]) }
+func (o laneOrder) Less(i, j int) bool { return o.s.ripe(o.s.waiting[i]) < o.s.ripe(o.s.waiting[j]) }
 
 func (o laneOrder) Swap(i, j int) {
 	w := o.s.waiting

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/mailchute/mailchute/internal/testmx"
 	"github.com/mailchute/mailchute/relay"
@@ -87,21 +85,6 @@ func TestRoutes_OnlyWhoIsLeft(t *testing.T) {
 	}
 }
 
-func TestRoutes_Pinned(t *testing.T) {
-	routes, servers := smarthosts(t, testmx.Script{}, at(testmx.Connect, reply("421 busy")))
-	j := job()
-	j.Route, j.Alternates = routes[0], routes[1:]
-	j.Pinned = fmt.Sprintf("127.0.0.1:%d", routes[1].Port)
-	got := transport(t, routesOptions()).Send(context.Background(), j)[0]
-	if fate(got) != "temporary 421 connect" || servers[0].Connections() != 0 {
-		t.Errorf("Send = %s with %d connections to the other route, want it to stay with its own", fate(got), servers[0].Connections())
-	}
-	j.Pinned = "gone.test:25"
-	if got := transport(t, routesOptions()).Send(context.Background(), j)[0]; got.Verdict() != relay.Delivered {
-		t.Errorf("Send = %s by a stream whose pinned route is gone, want delivered by another", fate(got))
-	}
-}
-
 // TestRoutes_ByMXThenSmarthost spreads one delivery over two domains and then hands both to the smarthost.
 func TestRoutes_ByMXThenSmarthost(t *testing.T) {
 	routes, servers := smarthosts(t, testmx.Script{})
@@ -116,97 +99,6 @@ func TestRoutes_ByMXThenSmarthost(t *testing.T) {
 	}
 	if m := servers[0].Messages(); len(m) != 1 || len(m[0].To) != 2 {
 		t.Errorf("smarthost has %+v, want one message for both", m)
-	}
-}
-
-// TestRoutes_Rest is a route that fails, rests, is probed by one message, fails again, and recovers.
-func TestRoutes_Rest(t *testing.T) {
-	bad := testmx.Step{Reply: "421 busy"}
-	routes, servers := smarthosts(t, at(testmx.Connect, bad, bad, bad, bad), testmx.Script{})
-	o := routesOptions()
-	now := time.Now()
-	o.Now = func() time.Time { return now }
-	o.Pool.Messages = 1
-	tr := transport(t, o)
-	for i, step := range []struct {
-		after time.Duration
-		first int // connections to the first route so far
-	}{
-		{0, 1}, {0, 2}, {0, 3}, {0, 3}, {59 * time.Second, 3}, {time.Second, 4}, {time.Second, 4}, {time.Minute, 4}, {time.Minute, 5}, {0, 6},
-	} {
-		now = now.Add(step.after)
-		j := job()
-		j.Route, j.Alternates = routes[0], routes[1:]
-		if got := tr.Send(context.Background(), j)[0]; got.Verdict() != relay.Delivered {
-			t.Fatalf("message %d: %s", i+1, fate(got))
-		}
-		if n := servers[0].Connections(); n != step.first {
-			t.Fatalf("message %d: %d connections to the first route, want %d", i+1, n, step.first)
-		}
-	}
-}
-
-// TestRoutes_OneProbe is a route whose rest is over and that does not answer: only one message waits for it.
-func TestRoutes_OneProbe(t *testing.T) {
-	bad := testmx.Step{Reply: "421 busy"}
-	routes, servers := smarthosts(t, at(testmx.Connect, bad, bad, bad, testmx.Step{Stall: true}), testmx.Script{})
-	o := routesOptions()
-	var later atomic.Int64
-	began := time.Now()
-	o.Now = func() time.Time { return began.Add(time.Duration(later.Load())) }
-	tr := transport(t, o)
-	send := func() relay.Result {
-		j := job()
-		j.Route, j.Alternates = routes[0], routes[1:]
-		return tr.Send(context.Background(), j)[0]
-	}
-	for range 3 {
-		send()
-	}
-	later.Store(int64(time.Minute))
-	probe := make(chan relay.Result)
-	go func() { probe <- send() }()
-	servers[0].WaitStalled(testmx.Connect, 1)
-	if got := send(); got.Verdict() != relay.Delivered || servers[0].Connections() != 4 {
-		t.Errorf("Send = %s with %d connections to the first route, want the second route at once", fate(got), servers[0].Connections())
-	}
-	servers[0].Release()
-	if got := <-probe; got.Verdict() != relay.Delivered {
-		t.Errorf("the probe = %s", fate(got))
-	}
-	if send(); len(servers[0].Messages()) != 2 {
-		t.Errorf("the first route has %d messages, want the probe's and the next", len(servers[0].Messages()))
-	}
-}
-
-func TestRoutes_AllAtRestAreTried(t *testing.T) {
-	routes, servers := smarthosts(t, at(testmx.Connect, reply("421 a")), at(testmx.Connect, reply("421 b")))
-	tr := transport(t, routesOptions())
-	for range 4 {
-		j := job()
-		j.Route, j.Alternates = routes[0], routes[1:]
-		if got := tr.Send(context.Background(), j)[0]; fate(got) != "temporary 421 connect" {
-			t.Errorf("Send = %s", fate(got))
-		}
-	}
-	if a, b := servers[0].Connections(), servers[1].Connections(); a != 4 || b != 4 {
-		t.Errorf("%d and %d connections, want 4 and 4", a, b)
-	}
-}
-
-func TestRoutes_Weights(t *testing.T) {
-	routes, servers := smarthosts(t, testmx.Script{}, testmx.Script{}, testmx.Script{})
-	routes[1].Weight, routes[2].Weight = 1, 3
-	o, i := routesOptions(), 0
-	o.Rand = func() float64 { return float64(i%4)/4 + 0.1 }
-	tr := transport(t, o)
-	for i = range 32 {
-		j := job()
-		j.Route, j.Alternates = routes[0], routes[1:]
-		tr.Send(context.Background(), j)
-	}
-	if a, b, c := len(servers[0].Messages()), len(servers[1].Messages()), len(servers[2].Messages()); a != 0 || b != 8 || c != 24 {
-		t.Errorf("%d, %d and %d messages, want 0, 8 and 24", a, b, c)
 	}
 }
 

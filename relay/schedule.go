@@ -21,25 +21,29 @@ import (
 //
 // Streams with ready lanes take turns (turns.go), and the lanes of a stream take turns in its ring. Every step is O(log n) at worst, whatever the number of lanes.
 type schedule struct {
-	limits   Limits
-	longest  time.Duration // that a delivery can have to wait by any decision; 0: not bounded
-	snapshot *store.Snapshot
-	tickets  ticketTable
-	streams  map[store.StreamKey]*streamQueue
-	servers  map[int64]*serverQueue
-	turns    [2]ring[*turn] // by class
-	ahead    int            // transactional starts since the last of broadcast, while that waited
-	parked   []*streamQueue // may have none of the free places
-	bulk     int            // flying of class broadcast
-	sites    map[string]*site
-	pauses   map[string]store.Pause // by destination
-	held     []*lane                // at lanePaused
-	known    knownSites
-	idle     ring[*site]  // remembered, and not used when they were put here
-	resting  restingOrder // with lanes that wait for the end of their rest
-	waiting  laneHeap
-	flying   int
-	recent   recentlyDone
+	limits     Limits
+	longest    time.Duration // that a delivery can have to wait by any decision; 0: not bounded
+	snapshot   *store.Snapshot
+	tickets    ticketTable
+	streams    map[store.StreamKey]*streamQueue
+	servers    map[int64]*serverQueue
+	turns      [2]ring[*turn] // by class
+	ahead      int            // transactional starts since the last of broadcast, while that waited
+	parked     []*streamQueue // may have none of the free places
+	bulk       int            // flying of class broadcast
+	meters     map[string]*meter
+	remembered map[string]siteKept // sites of the process before that nothing was sent to yet
+	day        today
+	shutUntil  shutStreams
+	sites      map[string]*site
+	pauses     map[string]store.Pause // by destination
+	held       []*lane                // at lanePaused
+	known      knownSites
+	idle       ring[*site]  // remembered, and not used when they were put here
+	resting    restingOrder // with lanes that wait for the end of their rest
+	waiting    laneHeap
+	flying     int
+	recent     recentlyDone
 }
 
 // streamQueue is the share of one stream.
@@ -47,7 +51,10 @@ type streamQueue struct {
 	key     store.StreamKey
 	weight  int
 	paused  bool
-	route   siteRule
+	ways    []way
+	order   []*way // reused by preferred
+	shut    bool   // none of its routes takes anything now
+	until   int64  // while shut: when one does, 0 where only the operator can change that
 	lanes   map[string]*lane
 	ready   ring[*lane]
 	deficit int
@@ -78,6 +85,7 @@ type lane struct {
 	heap        []int32
 	tickets     int   // in heap and flying; the lane is forgotten at 0
 	site        *site // while laneBlocked
+	notBefore   int64 // none of its routes takes anything earlier
 }
 
 // start is one delivery that may begin now.
@@ -86,16 +94,15 @@ type start struct {
 	id      store.DeliveryID
 	attempt int
 	stream  *streamQueue
-	site    *site
 	bulk    int    // 1 where it counts as broadcast
-	domain  string // whose site this is, "" where it does not depend on look-ups
-	began   int64
+	leg     leg    // by which it goes
 	early   bool   // it may not be due yet by the store's clock, which was ahead
 	memo    string // why the site is dead: the delivery is put off without asking; "" where it is not
 }
 
 func newSchedule(limits Limits, snap *store.Snapshot) *schedule {
-	s := &schedule{limits: limits, streams: map[store.StreamKey]*streamQueue{}, servers: map[int64]*serverQueue{}, sites: map[string]*site{}}
+	s := &schedule{limits: limits, streams: map[store.StreamKey]*streamQueue{}, servers: map[int64]*serverQueue{}, sites: map[string]*site{},
+		meters: map[string]*meter{}, day: today{zone: time.UTC}}
 	s.tickets.index = map[ticketKey]int32{}
 	s.recent.attempts = map[ticketKey]int32{}
 	s.directory(snap)
@@ -109,14 +116,15 @@ func (s *schedule) directory(snap *store.Snapshot) {
 		v.configure(snap)
 	}
 	for _, q := range s.streams {
-		before := q.route
-		q.configure(snap)
-		if q.route != before {
+		before := q.ways
+		s.configure(q, snap)
+		if !sameWays(q.ways, before) {
 			s.unblock(q)
 		}
 		s.activate(q)
 	}
 	s.resume(snap)
+	s.openAll()
 }
 
 // unblock lets lanes go on that wait for a site which is not theirs any more, full as it may be: an operator changes the
@@ -129,7 +137,7 @@ func (s *schedule) unblock(q *streamQueue) {
 	}
 }
 
-func (q *streamQueue) configure(snap *store.Snapshot) {
+func (s *schedule) configure(q *streamQueue, snap *store.Snapshot) {
 	stream, ok := snap.Streams[q.key]
 	q.weight = stream.Weight
 	if q.weight <= 0 {
@@ -139,7 +147,13 @@ func (q *streamQueue) configure(snap *store.Snapshot) {
 	if !q.inTurn {
 		q.class = classOfStream(stream.Kind)
 	}
-	q.route = ruleFor(snap, q.key)
+	ways := s.waysOf(snap, q.key)
+	if sameWays(ways, q.ways) {
+		for i := range ways {
+			ways[i].credit = q.ways[i].credit
+		}
+	}
+	q.ways = ways
 }
 
 func (s *schedule) stream(key store.StreamKey) *streamQueue {
@@ -147,7 +161,7 @@ func (s *schedule) stream(key store.StreamKey) *streamQueue {
 	if q == nil {
 		q = &streamQueue{key: key, lanes: map[string]*lane{}, server: s.server(key.Server)}
 		q.server.streams++
-		q.configure(s.snapshot)
+		s.configure(q, s.snapshot)
 		s.streams[key] = q
 	}
 	return q
@@ -173,6 +187,7 @@ func (s *schedule) add(t store.Ticket, now int64) {
 		return
 	}
 	e.attempt, e.due, e.early = int32(t.Attempt), due, early
+	s.move(slot, t, now)
 	if e.flying {
 		e.fresh = true
 		return
@@ -180,6 +195,30 @@ func (s *schedule) add(t store.Ticket, now int64) {
 	l := e.lane
 	s.tickets.fix(l, int(e.pos))
 	s.place(l, now)
+}
+
+// move takes a delivery to another lane when it was rerouted. The lane that it leaves may stay where it is without a
+// delivery, until somebody looks at it.
+func (s *schedule) move(slot int32, t store.Ticket, now int64) {
+	e := s.tickets.at(slot)
+	old := e.lane
+	if old.stream.key == (store.StreamKey{Server: t.Server, Stream: t.Stream}) && old.destination == t.Destination {
+		return
+	}
+	s.unwait(old)
+	if !e.flying {
+		s.tickets.remove(old, int(e.pos))
+	}
+	old.tickets--
+	old.stream.tickets--
+	s.place(old, now)
+	e.lane = s.laneFor(t)
+	e.lane.tickets++
+	e.lane.stream.tickets++
+	if !e.flying {
+		s.tickets.push(e.lane, slot)
+	}
+	s.dropStream(old.stream)
 }
 
 func (s *schedule) laneFor(t store.Ticket) *lane {
@@ -202,6 +241,9 @@ func (s *schedule) insert(slot int32, l *lane, now int64) {
 
 func (s *schedule) head(l *lane) int64 { return s.tickets.at(l.heap[0]).due }
 
+// ripe is when a lane is to be looked at.
+func (s *schedule) ripe(l *lane) int64 { return max(s.head(l), l.notBefore) }
+
 // place puts a lane where its head belongs. Ready and blocked lanes stay: next looks at the due time again.
 func (s *schedule) place(l *lane, now int64) {
 	switch {
@@ -212,7 +254,7 @@ func (s *schedule) place(l *lane, now int64) {
 		if l.tickets == 0 {
 			delete(l.stream.lanes, l.destination)
 		}
-	case s.head(l) <= now:
+	case s.ripe(l) <= now:
 		s.unwait(l)
 		l.place = laneReady
 		l.stream.ready.push(l)
@@ -253,9 +295,12 @@ func (s *schedule) wake(now int64) (next int64, any bool) {
 	if any = len(s.resting) > 0; any {
 		next = s.resting[0].rest
 	}
+	if opens := s.openStreams(now); opens != 0 && (!any || opens < next) {
+		next, any = opens, true
+	}
 	for len(s.waiting) > 0 {
 		l := s.waiting[0]
-		if due := s.head(l); due > now {
+		if due := s.ripe(l); due > now {
 			if !any || due < next {
 				next = due
 			}
@@ -270,34 +315,58 @@ func (s *schedule) wake(now int64) (next int64, any bool) {
 func (s *schedule) take(q *streamQueue, now int64) (start, bool) {
 	l := q.ready.pop()
 	l.place = laneEmpty
-	if s.head(l) > now {
+	if len(l.heap) == 0 || s.ripe(l) > now {
 		s.place(l, now)
 		return start{}, false
 	}
-	at, domain := s.site(q.route, l.destination)
-	if _, paused := s.pausedBy(l, at); paused {
-		l.place = lanePaused
-		s.held = append(s.held, l)
-		s.dropSite(at)
+	c := s.choose(l, now)
+	if c.way == nil {
+		s.postpone(l, c, now)
 		return start{}, false
 	}
-	if at.closed(now) {
-		s.block(l, at, now)
-		return start{}, false
-	}
+	l.notBefore = 0
 	slot := s.tickets.pop(l)
 	e := s.tickets.at(slot)
 	e.flying, e.fresh = true, false
 	q.flying++
 	s.bulk += q.bulk()
-	at.flying++
+	c.site.flying++
 	s.flying++
-	st := start{slot: slot, id: e.key.id(), attempt: int(e.attempt), stream: q, site: at, bulk: q.bulk(), domain: domain, early: e.early, began: now}
-	if at.dead > now {
-		st.memo = at.memo
-	}
+	st := start{slot: slot, id: e.key.id(), attempt: int(e.attempt), stream: q, bulk: q.bulk(), early: e.early, memo: c.memo, leg: s.depart(q, c, now)}
 	s.place(l, now)
 	return st, true
+}
+
+// depart counts the first recipient of an attempt where it goes.
+func (s *schedule) depart(q *streamQueue, c choice, now int64) leg {
+	g := leg{route: c.way.route, meter: c.way.meter, site: c.site, domain: c.domain, began: now}
+	g.meter.flying++
+	if c.memo != "" {
+		return g // nobody is asked
+	}
+	if q.chosen(c.way); g.meter.until != 0 {
+		g.meter.probing = true
+	}
+	g.charged = g.meter.charge(g.route, 1)
+	return g
+}
+
+// postpone puts a lane where it waits for what it needs.
+func (s *schedule) postpone(l *lane, c choice, now int64) {
+	switch {
+	case c.block != nil:
+		s.block(l, c.block, now)
+	case c.shut:
+		l.place = laneReady
+		l.stream.ready.push(l)
+		s.shutStream(l.stream, c.until)
+	case c.until != 0:
+		l.notBefore = c.until
+		s.place(l, now)
+	default:
+		l.place = lanePaused
+		s.held = append(s.held, l)
+	}
 }
 
 // done ends a flight. A delivery that is not final and has had no newer ticket is forgotten too: its ticket is on the way.
@@ -306,8 +375,14 @@ func (s *schedule) done(st start, o outcome, now int64) {
 	l := e.lane
 	st.stream.flying--
 	s.bulk -= st.bulk
-	st.site.flying--
-	s.learned(st, o.contact, now)
+	legs := o.legs
+	if len(legs) == 0 {
+		st.leg.contact = o.contact
+		legs = []leg{st.leg}
+	}
+	for _, g := range legs {
+		s.land(g, now)
+	}
 	s.flying--
 	e.flying = false
 	switch {
@@ -323,7 +398,9 @@ func (s *schedule) done(st start, o outcome, now int64) {
 		s.forget(st.slot)
 	}
 	s.place(l, now)
-	s.release(st.site)
+	for _, g := range legs {
+		s.release(g.site)
+	}
 	s.unpark()
 	s.activate(st.stream)
 	s.dropStream(st.stream)
@@ -336,8 +413,9 @@ func (s *schedule) forget(slot int32) {
 	s.tickets.free(slot)
 }
 
+// dropStream forgets a stream that has nothing. One whose routes have weights is kept: it knows whose turn it is.
 func (s *schedule) dropStream(q *streamQueue) {
-	if q.tickets == 0 && q.flying == 0 && !q.inTurn && !q.parked && s.streams[q.key] == q {
+	if q.tickets == 0 && !q.shares() && q.flying == 0 && !q.inTurn && !q.parked && s.streams[q.key] == q {
 		delete(s.streams, q.key)
 		if q.server.streams--; q.server.streams == 0 {
 			delete(s.servers, q.server.id)

@@ -144,7 +144,7 @@ func TestSchedule_Model(t *testing.T) {
 				now += r.Int64N(20)
 			case 2:
 				for key, st := range flying {
-					perSite[st.site.key]--
+					perSite[st.leg.site.key]--
 					perStream[st.stream.key.Stream]--
 					delete(flying, key)
 					if r.IntN(2) == 0 {
@@ -177,9 +177,9 @@ func TestSchedule_Model(t *testing.T) {
 				}
 				delete(due, key)
 				flying[key] = st
-				perSite[st.site.key]++
+				perSite[st.leg.site.key]++
 				perStream[st.stream.key.Stream]++
-				if len(flying) > 5 || perSite[st.site.key] > 2 || perStream[st.stream.key.Stream] > 3 {
+				if len(flying) > 5 || perSite[st.leg.site.key] > 2 || perStream[st.stream.key.Stream] > 3 {
 					t.Fatalf("seed %d: limit exceeded", seed)
 				}
 			}

@@ -169,20 +169,21 @@ func (s *schedule) site(r siteRule, destination string) (at *site, domain string
 	if at = s.sites[key]; at == nil {
 		at = &site{key: key, limit: limit, first: first, window: first}
 		s.sites[key] = at
+		s.recall(at)
 	}
 	return at, domain
 }
 
 // learned takes in what an attempt says of its site, and which hosts its domain has.
-func (s *schedule) learned(st start, c contact, now int64) {
-	if st.domain != "" && len(c.hosts) > 0 {
-		s.known.put(st.domain, siteOf(c.hosts))
+func (s *schedule) learned(g leg, c contact, now int64) {
+	if g.domain != "" && len(c.hosts) > 0 {
+		s.known.put(g.domain, siteOf(c.hosts))
 	}
-	if c.lookup && st.domain != "" && st.site.key != st.domain {
-		s.known.drop(st.domain) // one domain's name servers are silent: that says nothing about the hosts
+	if c.lookup && g.domain != "" && g.site.key != g.domain {
+		s.known.drop(g.domain) // one domain's name servers are silent: that says nothing about the hosts
 		return
 	}
-	st.site.learn(c, st.began, now)
+	g.site.learn(c, g.began, now)
 }
 
 // release lets lanes go on after an attempt to their site has ended.

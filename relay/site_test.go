@@ -205,17 +205,17 @@ func TestSchedule_DomainsWithTheSameHostsShareASite(t *testing.T) {
 	try("one.test", hosts)
 	try("two.test", contact{kind: answered, hosts: []string{"mx1.host.test", "mx2.host.test"}})
 	one, two := try("one.test", hosts), try("two.test", hosts)
-	if one.site != two.site || one.site.key != "mx1.host.test,mx2.host.test" || one.site.window < 3 {
-		t.Errorf("sites %+v and %+v", one.site, two.site)
+	if one.leg.site != two.leg.site || one.leg.site.key != "mx1.host.test,mx2.host.test" || one.leg.site.window < 3 {
+		t.Errorf("sites %+v and %+v", one.leg.site, two.leg.site)
 	}
 	lookup := contactOf([]Result{broken(phaseDNS, detailDirectory, errors.New("SERVFAIL"), time.Time{}).result("")})
 	try("two.test", lookup)
-	if alone := try("two.test", lookup); alone.site == one.site || alone.site.key != "two.test" || one.site.dead != 0 {
-		t.Errorf("after a failed look-up: %+v beside %+v", alone.site, one.site)
+	if alone := try("two.test", lookup); alone.leg.site == one.leg.site || alone.leg.site.key != "two.test" || one.leg.site.dead != 0 {
+		t.Errorf("after a failed look-up: %+v beside %+v", alone.leg.site, one.leg.site)
 	}
 	big := try("three.test", contact{kind: answered, hosts: []string{"aspmx.l.google.com", "alt1.aspmx.l.google.com"}})
-	if big = try("three.test", contact{}); big.site.key != "receiver:google" || big.site.window != 4 || big.site.limit != 10 {
-		t.Errorf("a large receiver: %+v", big.site)
+	if big = try("three.test", contact{}); big.leg.site.key != "receiver:google" || big.leg.site.window != 4 || big.leg.site.limit != 10 {
+		t.Errorf("a large receiver: %+v", big.leg.site)
 	}
 }
 
@@ -347,7 +347,7 @@ func TestSchedule_PausedDestination(t *testing.T) {
 		paused.Account.Pauses = []store.Pause{{Destination: name}}
 		s.directory(paused)
 		st, ok := s.next(1)
-		if _, more := s.next(1); !ok || more || st.domain != "two.test" {
+		if _, more := s.next(1); !ok || more || st.leg.domain != "two.test" {
 			t.Errorf("%s paused: %+v started, and more: %t", name, st, more)
 		}
 		if w := s.waitingFor(testTicket(1, "a", "one.test", time.Time{}).ID, 1); w.Place != PlacePaused {
@@ -356,7 +356,7 @@ func TestSchedule_PausedDestination(t *testing.T) {
 		s.add(testTicket(3, "a", "one.test", time.Unix(0, 1)), 1)
 		s.directory(testSnapshot("a"))
 		for range 2 {
-			if st, ok := s.next(1); !ok || st.domain != "one.test" {
+			if st, ok := s.next(1); !ok || st.leg.domain != "one.test" {
 				t.Errorf("%s resumed: %+v %t", name, st, ok)
 			}
 		}
@@ -368,7 +368,7 @@ func TestSchedule_SmarthostWithoutNameServers(t *testing.T) {
 	s := testSchedule(Limits{}, "a")
 	s.streams = map[store.StreamKey]*streamQueue{}
 	q := s.stream(store.StreamKey{Server: 1, Stream: "a"})
-	q.route = siteRule{fixed: "smart.test:587", smarthost: true}
+	q.ways[0].rule = siteRule{fixed: "smart.test:587", smarthost: true}
 	now := int64(time.Hour)
 	s.add(testTicket(1, "a", "smart.test:587", time.Unix(0, now)), now)
 	st, ok := s.next(now)
@@ -376,7 +376,7 @@ func TestSchedule_SmarthostWithoutNameServers(t *testing.T) {
 		t.Fatal("nothing starts")
 	}
 	s.done(st, outcome{contact: contactOf([]Result{broken(phaseDNS, detailDirectory, errors.New("SERVFAIL"), time.Time{}).result("")})}, now+1)
-	if st.site.dead <= now {
-		t.Errorf("site = %+v, want it left alone", st.site)
+	if st.leg.site.dead <= now {
+		t.Errorf("site = %+v, want it left alone", st.leg.site)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mailchute/mailchute/store"
 )
 
 // SiteStatus is what is known of one site: the place where one or several destinations are delivered to.
@@ -46,9 +48,24 @@ func (d *Dispatcher) Sites() (out []SiteStatus) {
 				out = append(out, at.status(now))
 			}
 		}
+		for _, k := range s.remembered {
+			out = append(out, k.status())
+		}
 	})
 	slices.SortFunc(out, func(a, b SiteStatus) int { return cmp.Compare(a.Key, b.Key) })
 	return out
+}
+
+// SitesOf returns the keys of the sites that a stream's deliveries to a destination go to, in the order of its routes.
+func (d *Dispatcher) SitesOf(key store.StreamKey, destination string) (keys []string) {
+	d.ask(func(s *schedule) {
+		for _, w := range s.waysOf(s.snapshot, key) {
+			at, _ := s.site(w.rule, destination)
+			keys = append(keys, strings.TrimPrefix(at.key, receiverMark))
+			s.dropSite(at)
+		}
+	})
+	return keys
 }
 
 // Revive lets every site be asked again at once, whatever it answered last: a person has said that it is worth trying.
@@ -61,11 +78,18 @@ func (s *schedule) revive() {
 	for _, at := range s.sites {
 		at.rest, at.dead, at.failures = 0, 0, 0
 	}
+	for _, m := range s.meters {
+		m.failures, m.until, m.rest, m.probing = 0, 0, 0, false
+	}
+	s.openAll()
 }
 
-// siteStatus looks at the site of a lane.
+// siteStatus looks at the site of a lane: the one that it waits for, else that of the route whose turn it is.
 func (s *schedule) siteStatus(l *lane, now int64) SiteStatus {
-	at, _ := s.site(l.stream.route, l.destination)
+	if l.place == laneBlocked {
+		return l.site.status(now)
+	}
+	at, _ := s.site(l.stream.preferred()[0].rule, l.destination)
 	defer s.dropSite(at)
 	return at.status(now)
 }
@@ -95,6 +119,9 @@ func (s *schedule) status() Status {
 		}
 	}
 	for _, q := range s.streams {
+		if q.tickets == 0 && q.flying == 0 {
+			continue
+		}
 		st := q.status()
 		for _, l := range q.lanes {
 			if l.place == laneBlocked {

@@ -86,6 +86,18 @@ func (t *ticketTable) pop(l *lane) int32 {
 	return slot
 }
 
+// remove takes out the one at place i.
+func (t *ticketTable) remove(l *lane, i int) {
+	last := len(l.heap) - 1
+	t.swap(l, i, last)
+	if l.heap = l.heap[:last]; i < last {
+		t.fix(l, i)
+	}
+	if last == 0 {
+		l.heap = nil
+	}
+}
+
 func (t *ticketTable) fix(l *lane, i int) {
 	t.up(l, i)
 	t.down(l, i)

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/mailchute/mailchute/store"
 )
@@ -21,10 +22,14 @@ type Transport interface {
 type Job struct {
 	Message store.Message
 	Route   store.Route
-	// Alternates are tried, in turn with Route by weight or after it, for recipients whose mail an earlier route could
-	// not take. Pinned is the Result.Route of the only one that may be used; "" means any.
+	// Alternates are tried one after the other for recipients whose mail an earlier route could not take.
 	Alternates []store.Route
-	Pinned     string
+	// Board is asked before an alternate is tried for so many recipients; false leaves it out. Nil means that all may be
+	// tried.
+	Board func(r store.Route, recipients int) bool
+	// Left is told what a route gave, before the next one is tried; idle says that the attempt was cut short. Nil means that
+	// nobody is.
+	Left       func(r store.Route, results []Result, idle bool)
 	Recipients []Rcpt
 	// Sources are the addresses to send from; none means any.
 	Sources []store.Source
@@ -61,8 +66,12 @@ type Result struct {
 	Relayed bool
 	// TLS is what secured the connection; zero where there was none.
 	TLS store.TLS
-	// Route names the route taken, for Job.Pinned.
+	// Route is the key of the route taken.
 	Route string
+	// Again is when to try again where that is before the retry schedule's wait, and AgainWhy what happens then; 0 means
+	// that nothing is known.
+	Again    time.Duration
+	AgainWhy string
 	// Alone is set where the transaction had this recipient only, so that what is said of the content may be about it.
 	Alone bool
 	// Detail describes the connection for people: address, TLS achieved, how often it had been used.

@@ -79,7 +79,7 @@ func (q *streamQueue) bulk() int {
 
 // activate gives a stream that can send its place in the turns.
 func (s *schedule) activate(q *streamQueue) {
-	if q.inTurn || q.parked || q.paused || q.ready.len() == 0 || q.flying >= s.limits.PerStream {
+	if q.inTurn || q.parked || q.paused || q.shut || q.ready.len() == 0 || q.flying >= s.limits.PerStream {
 		return
 	}
 	q.inTurn = true
@@ -99,7 +99,7 @@ func (s *schedule) next(now int64) (start, bool) {
 			break
 		}
 		q := t.streams.front()
-		if q.paused || q.flying >= s.limits.PerStream || q.ready.len() == 0 {
+		if q.paused || q.shut || q.flying >= s.limits.PerStream || q.ready.len() == 0 {
 			s.leave(t)
 			continue
 		}

@@ -81,6 +81,7 @@ func replyVerdict(r store.Reply) Verdict {
 // Phases of a session, as store.Reply.Command tells them.
 const (
 	phaseList    = "suppressions"
+	phaseRoute   = "route"
 	phaseSign    = "sign"
 	phaseDNS     = "dns"
 	phaseConnect = "connect"

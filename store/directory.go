@@ -3,7 +3,9 @@ package store
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -82,6 +84,30 @@ type Route struct {
 	// Weight is the route's share among those of its stream that have one, 1 to
 	// 100; 0 means that it is tried after them, in the order of the list.
 	Weight int `json:"weight,omitempty"`
+	// DailyQuota is how many recipients a day the route may hand over; 0 is no
+	// bound. Streams with a route to the same user of the same host share the
+	// count, as they share the account there.
+	DailyQuota int `json:"daily_quota,omitempty"`
+	// Rate is how many recipients it may be given in a time.
+	Rate Rate `json:"rate,omitzero"`
+	// Paused is since when the route is left out; zero where it is not.
+	Paused    time.Time `json:"paused,omitzero"`
+	PausedWhy string    `json:"paused_why,omitempty"`
+	// Draining is since when it takes only what can go by no other route.
+	Draining time.Time `json:"draining,omitzero"`
+}
+
+// Key names the route for people, and in Delivery.Route: "mx", or the host with
+// its port, behind the user where there is one. It holds no secret.
+func (r Route) Key() string {
+	if !r.Smarthost() {
+		return "mx"
+	}
+	key := net.JoinHostPort(strings.ToLower(r.Host), strconv.Itoa(r.Port))
+	if r.Username != "" {
+		key = r.Username + "@" + key
+	}
+	return key
 }
 
 // Smarthost tells whether the route names a host of its own.
@@ -103,6 +129,9 @@ type Pause struct {
 	Destination string    `json:"destination"`
 	Since       time.Time `json:"since"`
 	Why         string    `json:"why,omitempty"`
+	// Drain turns it round: nothing new is taken for the destination, and what
+	// is there is delivered.
+	Drain bool `json:"drain,omitempty"`
 }
 
 // User is a person who may sign in.

@@ -121,7 +121,8 @@ type DeliveryID struct {
 type Delivery struct {
 	ID     DeliveryID `json:"id"`
 	Server int64      `json:"server"`
-	Stream string     `json:"stream"`
+	// Stream is the message's, or the one that it was rerouted to.
+	Stream string `json:"stream"`
 	// Destination is the scheduling key: a domain in lower-case A-labels, or
 	// the smarthost as host:port.
 	Destination string      `json:"destination"`
@@ -135,8 +136,9 @@ type Delivery struct {
 	// Uncertain is set while the newest attempt may have been accepted by a
 	// remote whose answer was lost (RFC 5321 6.1).
 	Uncertain bool `json:"uncertain,omitempty"`
-	// Route is the route of the first attempt that was Uncertain, which all
-	// later attempts take; "" where any may be taken.
+	// Route is the key of the only route that later attempts take: that of the
+	// first one that was Uncertain, or the one that an operator chose; "" where
+	// any may be taken.
 	Route string `json:"route,omitempty"`
 	// DueWhy says for people why Due is when it is; "" where nothing was tried.
 	DueWhy string `json:"due_why,omitempty"`
@@ -169,6 +171,7 @@ const (
 	EventHeld      EventKind = "held"
 	EventReleased  EventKind = "released"
 	EventRetried   EventKind = "retried" // by the operator
+	EventRerouted  EventKind = "rerouted"
 	EventCancelled EventKind = "cancelled"
 	EventNotice    EventKind = "notice"    // a bounce or delay notice was queued
 	EventUncertain EventKind = "uncertain" // an answer to the final dot was lost

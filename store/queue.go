@@ -124,19 +124,41 @@ type Amendment string
 // Hold keeps deliveries from being claimed; an attempt under way ends normally.
 // Release undoes it. Retry makes them due now, and says so
 // in DueWhy. Cancel ends the recipients that
-// are still queued; it fails with ErrNotDue while an attempt is under way.
+// are still queued. Reroute gives deliveries another stream or route and makes
+// them due now; it leaves alone what is Uncertain, which only its own route can
+// take without delivering it twice. Cancel and Reroute fail with ErrNotDue while
+// an attempt is under way.
 const (
 	Hold    Amendment = "hold"
 	Release Amendment = "release"
 	Retry   Amendment = "retry"
 	Cancel  Amendment = "cancel"
+	Reroute Amendment = "reroute"
 )
+
+// Alteration is an amendment with what it needs to know.
+type Alteration struct {
+	Amendment
+	By string
+	At time.Time
+	// Stream is where Reroute puts a delivery: an outbound stream of the same
+	// server; "" leaves it where it is. Its list of suppressions and its settings
+	// hold from then on. The message itself stays one of the stream that took it.
+	Stream string
+	// Route is the key of the one route that Reroute lets a delivery take; "" is
+	// any.
+	Route string
+}
 
 // Operation is how an operator intervenes.
 type Operation interface {
 	// Amend does a to the unfinished deliveries of the messages, all or none,
 	// with an event naming by, and returns how many deliveries it changed.
 	Amend(ctx context.Context, a Amendment, by string, now time.Time, ids ...ID) (int, error)
+	// Alter does to single deliveries what Amend does to all of a message, in the
+	// same way: all or none of the unfinished ones. ErrNotFound also when Reroute
+	// names a stream that the message's server does not have.
+	Alter(ctx context.Context, a Alteration, ids ...DeliveryID) (int, error)
 	// Prune forgets finished messages accepted before the time, with their
 	// bodies and events, and returns how many.
 	Prune(ctx context.Context, before time.Time) (int, error)
@@ -203,6 +225,8 @@ type Store interface {
 	Statistics
 	Bounces
 	Notifications
+	Interventions
+	Notes
 	// Close ends the engine. Calls under way end with their result or ErrClosed.
 	Close() error
 }

@@ -132,6 +132,12 @@ func checkRoute(r Route) error {
 	if r.Weight < 0 || r.Weight > 100 {
 		return invalid("route weight", "%d is not within 1 to 100", r.Weight)
 	}
+	if r.DailyQuota < 0 || r.DailyQuota > MaxQuota {
+		return invalid("route daily quota", "%d is not within 0 to %d", r.DailyQuota, MaxQuota)
+	}
+	if err := r.Rate.check(); err != nil {
+		return err
+	}
 	if !r.Smarthost() {
 		if r.Port != 0 || r.Username != "" || r.PasswordFile != "" || r.TLS == TLSImplicit {
 			return invalid("route", "port, username, password file and implicit TLS need a smarthost")

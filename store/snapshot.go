@@ -13,8 +13,10 @@ const (
 	MaxServerTokens = 3  // API tokens of one server
 	MaxSources      = 64 // addresses of one stream
 	MaxRoutes       = 10 // of one stream
-	MaxStreams      = 30 // streams of one server, its three default ones included
-	MaxSMTPTokens   = 30 // SMTP tokens of one stream
+	MaxRate         = 1_000_000
+	MaxQuota        = 1_000_000_000 // recipients a day of a route
+	MaxStreams      = 30            // streams of one server, its three default ones included
+	MaxSMTPTokens   = 30            // SMTP tokens of one stream
 )
 
 // StreamKey names a stream in the whole account.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"time"
 
@@ -27,6 +28,8 @@ type admin struct {
 	sites      func() []relay.SiteStatus                    // likewise
 	tlsReports func() []tlsrpt.Report                       // likewise, and where none are made
 	clock      func() error                                 // likewise: how it has jumped
+	routes     func(store.StreamKey) []relay.RouteStatus    // likewise
+	sitesOf    func(store.StreamKey, string) []string       // likewise: the keys of a destination's sites
 
 	out  io.Writer
 	json bool
@@ -34,13 +37,16 @@ type admin struct {
 }
 
 func newAdmin(f *files, cfg Config) *admin {
-	return &admin{store: f.store, keyring: f.keyring, cfg: cfg, now: time.Now, by: "operator"}
+	return &admin{store: f.store, keyring: f.keyring, cfg: cfg, now: time.Now, by: operatorName(os.Getuid())}
 }
 
 // on returns a copy for one run of the command line.
 func (a *admin) on(run *app) *admin {
 	c := *a
 	c.out, c.json, c.abs = run.out, run.json, run.abs
+	if run.by != "" {
+		c.by = run.by
+	}
 	return &c
 }
 

@@ -22,6 +22,7 @@ type app struct {
 	errout  io.Writer
 
 	live *admin // the running server's; nil in a process of its own
+	by   string // who gives the command, where that is another process's user
 
 	configFile string
 	dataDir    string

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -14,19 +13,21 @@ import (
 
 func (a *app) queueCommand() *cobra.Command {
 	return a.group("queue", "Mail that is waiting: look at it, hold it, release it, retry it, delete it",
-		a.queueList(), a.queueLanes(), a.queueSites(), a.queueShow(), a.queuePause(), a.queueResume(), a.queuePauses(),
+		a.queueList(), a.queueLanes(), a.queueSites(), a.queueShow(), a.queueEvents(),
+		a.queuePause(), a.queueResume(), a.queueDrain(), a.queuePauses(),
 		a.queueAct("retry", "Make deliveries due now", store.Retry),
 		a.queueAct("hold", "Keep deliveries from being tried until they are released", store.Hold),
 		a.queueAct("release", "Let held deliveries go on", store.Release),
-		a.queueAct("delete", "Give up deliveries; no bounce is sent", store.Cancel))
+		a.queueAct("delete", "Give up deliveries; no bounce is sent", store.Cancel),
+		a.queueAct("reroute", "Give deliveries another stream or route", store.Reroute))
 }
 
 // filterFlags select messages on the command line.
 type filterFlags struct {
-	server, stream, destination, recipient, sender string
-	held                                           bool
-	since, until                                   string
-	cmd                                            *cobra.Command
+	server, stream, destination, recipient, sender, tag, site string
+	held                                                      bool
+	since, until                                              string
+	cmd                                                       *cobra.Command
 }
 
 func (a *app) filterFlags(cmd *cobra.Command) *filterFlags {
@@ -37,6 +38,7 @@ func (a *app) filterFlags(cmd *cobra.Command) *filterFlags {
 	f.StringVar(&v.destination, "destination", "", "to this `domain`, or smarthost as host:port")
 	f.StringVar(&v.recipient, "recipient", "", "to this `address`")
 	f.StringVar(&v.sender, "sender", "", "from this `address`, of the envelope or in From")
+	f.StringVar(&v.tag, "tag", "", "with this `tag`")
 	f.BoolVar(&v.held, "held", false, "only held ones")
 	f.StringVar(&v.since, "since", "", "accepted at or after this `time`, or within this duration: 2026-01-31T08:00:00Z or 2h")
 	f.StringVar(&v.until, "until", "", "accepted before this `time`, or longer ago than this duration")
@@ -47,7 +49,7 @@ func (a *app) filterFlags(cmd *cobra.Command) *filterFlags {
 
 // given tells whether any filter was set.
 func (v *filterFlags) given() bool {
-	return slices.ContainsFunc([]string{"server", "stream", "destination", "recipient", "sender", "held", "since", "until"}, v.cmd.Flags().Changed)
+	return slices.ContainsFunc([]string{"server", "stream", "destination", "recipient", "sender", "tag", "site", "held", "since", "until"}, v.cmd.Flags().Changed)
 }
 
 func (v *filterFlags) filter(a *admin) (store.Filter, error) {
@@ -246,126 +248,4 @@ func (a *app) queueShow() *cobra.Command {
 		Example: "  mailchute queue show 01890a5d-ac96-774b-bcce-b302099a8057",
 		RunE:    a.admin(explainMessage),
 	}
-}
-
-// queueAct is a command that amends deliveries, by message or by filter.
-func (a *app) queueAct(verb, short string, what store.Amendment) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: verb + " [MESSAGE...]", Short: short + ", by message or by filter",
-		Example: fmt.Sprintf("  mailchute queue %s 01890a5d-ac96-774b-bcce-b302099a8057\n  mailchute queue %s --destination example.org --dry-run\n  mailchute queue %s --all", verb, verb, verb),
-	}
-	flags := a.filterFlags(cmd)
-	dry := cmd.Flags().Bool("dry-run", false, "only count")
-	all := cmd.Flags().Bool("all", false, "everything that is queued")
-	cmd.RunE = a.admin(func(ctx context.Context, a *admin, args []string) error {
-		if len(args) == 0 && !flags.given() && !*all {
-			return usage("name messages, or select them with a filter such as --destination, or say --all")
-		}
-		if len(args) > 0 && (flags.given() || *all) {
-			return usage("name messages or select them with a filter, not both")
-		}
-		ids, err := selectMessages(ctx, a, flags, args, what)
-		if err != nil {
-			return err
-		}
-		if *dry {
-			return a.counted(what, len(ids))
-		}
-		return amend(ctx, a, what, ids)
-	})
-	return cmd
-}
-
-func selectMessages(ctx context.Context, a *admin, flags *filterFlags, args []string, what store.Amendment) ([]store.ID, error) {
-	var ids []store.ID
-	for _, arg := range args {
-		id, err := store.ParseID(arg)
-		if err != nil {
-			return nil, usage("%v", err)
-		}
-		ids = append(ids, id)
-	}
-	if len(args) > 0 {
-		return ids, nil
-	}
-	f, err := flags.filter(a)
-	if err != nil {
-		return nil, err
-	}
-	f.Queued, f.Held = true, f.Held || what == store.Release
-	for cursor := ""; ; {
-		page, next, err := a.store.List(ctx, f, cursor, pageSize)
-		if err != nil {
-			return nil, fmt.Errorf("selecting messages: %w", err)
-		}
-		for _, r := range page {
-			ids = append(ids, r.Message.ID)
-		}
-		if cursor = next; cursor == "" {
-			return ids, nil
-		}
-	}
-}
-
-func (a *admin) counted(what store.Amendment, n int) error {
-	return a.print(map[string]any{"dry_run": true, "action": what, "messages": n}, func() error {
-		a.say("Dry run: %d messages match; %s changed nothing.", n, what)
-		return nil
-	})
-}
-
-// amended is what an amendment did. Busy ones had an attempt under way.
-type amended struct {
-	Action     store.Amendment `json:"action"`
-	Messages   int             `json:"messages"`
-	Deliveries int             `json:"deliveries"`
-	Busy       []store.ID      `json:"busy"`
-}
-
-// amend works in batches, each one transaction. A batch that fails for one busy
-// message is done message by message, so that the rest does not wait for it.
-func amend(ctx context.Context, a *admin, what store.Amendment, ids []store.ID) error {
-	if what == store.Retry && a.revive != nil {
-		a.revive() // or those retried would be put off again by what their destination answered last
-	}
-	done := amended{Action: what, Messages: len(ids), Busy: []store.ID{}}
-	for batch := range slices.Chunk(ids, pageSize) {
-		n, err := a.store.Amend(ctx, what, a.by, a.now(), batch...)
-		if errors.Is(err, store.ErrNotDue) {
-			n, err = amendEach(ctx, a, &done, batch)
-		}
-		if err != nil {
-			return fmt.Errorf("%s, after %d deliveries: %w", what, done.Deliveries, err)
-		}
-		done.Deliveries += n
-	}
-	if err := a.print(done, func() error { return sayAmended(a, done) }); err != nil {
-		return err
-	}
-	if len(done.Busy) > 0 {
-		return exitWith(exitBusy, "%d messages have an attempt under way and were left: try again in a while", len(done.Busy))
-	}
-	return nil
-}
-
-func amendEach(ctx context.Context, a *admin, done *amended, batch []store.ID) (int, error) {
-	total := 0
-	for _, id := range batch {
-		n, err := a.store.Amend(ctx, done.Action, a.by, a.now(), id)
-		if errors.Is(err, store.ErrNotDue) {
-			done.Busy = append(done.Busy, id)
-			continue
-		}
-		if err != nil {
-			return total, err
-		}
-		total += n
-	}
-	return total, nil
-}
-
-func sayAmended(a *admin, done amended) error {
-	words := map[store.Amendment]string{store.Retry: "due now", store.Hold: "held", store.Release: "released", store.Cancel: "deleted"}
-	a.say("%d deliveries of %d messages %s.", done.Deliveries, done.Messages-len(done.Busy), words[done.Action])
-	return nil
 }

@@ -2,20 +2,23 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/mailchute/mailchute/relay"
 	"github.com/mailchute/mailchute/store"
 )
 
 func (a *app) streamRoute() *cobra.Command {
 	return a.group("route", "The routes of a stream: what one cannot take goes by the next",
-		a.routeList(), a.routeAdd(), a.routeWeight(), a.routeRemove())
+		a.routeList(), a.routeAdd(), a.routeWeight(), a.routeLimit(), a.routePause(), a.routeResume(), a.routeRemove())
 }
 
 // how names a route for people.
@@ -50,10 +53,70 @@ func (a *app) routeList() *cobra.Command {
 	return cmd
 }
 
+// routeView is a route with what the running server knows of it.
+type routeView struct {
+	store.Route
+	Status *relay.RouteStatus `json:"status,omitempty"`
+}
+
+func viewRoutes(a *admin, s store.Stream) []routeView {
+	var known []relay.RouteStatus
+	if a.routes != nil {
+		known = a.routes(store.StreamKey{Server: s.Server, Stream: s.ID})
+	}
+	var out []routeView
+	for _, r := range s.Routes() {
+		v := routeView{Route: r}
+		if i := slices.IndexFunc(known, func(k relay.RouteStatus) bool { return k.Route == r.Key() }); i >= 0 {
+			v.Status = &known[i]
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// today tells how much of the daily quota is used.
+func (v routeView) today() string {
+	switch {
+	case v.Status == nil && v.DailyQuota == 0:
+		return "-"
+	case v.Status == nil:
+		return fmt.Sprintf("of %d", v.DailyQuota)
+	case v.DailyQuota == 0:
+		return "no quota"
+	}
+	return fmt.Sprintf("%d of %d", v.Status.Used, v.DailyQuota)
+}
+
+func (v routeView) rate() string {
+	if v.Rate.IsZero() {
+		return "-"
+	}
+	return v.Rate.String()
+}
+
+// state tells why it is not used, as far as that is known.
+func (v routeView) state(now time.Time) string {
+	switch {
+	case !v.Paused.IsZero():
+		return strings.TrimSuffix("paused since "+when(v.Paused)+": "+v.PausedWhy, ": ")
+	case !v.Draining.IsZero():
+		return "drained since " + when(v.Draining)
+	case v.Status == nil:
+		return "-"
+	case v.Status.Why == "":
+		return "open"
+	case v.Status.Until.After(now):
+		return v.Status.Why + " (for " + span(v.Status.Until.Sub(now)) + ")"
+	}
+	return v.Status.Why
+}
+
 func printRoutes(a *admin, s store.Stream) error {
-	return a.print(s.Routes(), func() error {
-		t := newTable(a.out, "ROUTE", "BY", "WEIGHT", "USED")
-		for i, r := range s.Routes() {
+	views := viewRoutes(a, s)
+	return a.print(views, func() error {
+		t := newTable(a.out, "ROUTE", "BY", "WEIGHT", "USED", "TODAY", "RATE", "STATE")
+		for i, r := range views {
 			weight, used := "-", "after the others"
 			switch {
 			case r.Weight > 0:
@@ -61,7 +124,7 @@ func printRoutes(a *admin, s store.Stream) error {
 			case i == 0 && !slices.ContainsFunc(s.Alternates, func(r store.Route) bool { return r.Weight > 0 }):
 				used = "first"
 			}
-			t.row(i+1, how(r), weight, used)
+			t.row(i+1, how(r.Route), weight, used, r.today(), r.rate(), printable(r.state(a.now())))
 		}
 		return t.flush()
 	})
@@ -90,23 +153,16 @@ func (a *app) routeAdd() *cobra.Command {
 		Example: `  mailchute stream route add outbound --smarthost spare.example.com:587 --username u --password-file /etc/mailchute/spare.pw
   mailchute stream route add outbound --mx`,
 	}
-	v := &streamFlags{cmd: cmd}
-	f := cmd.Flags()
-	f.StringVar(&v.smarthost, "smarthost", "", "deliver through `host:port`")
-	f.BoolVar(&v.mx, "mx", false, "deliver to the recipients' own mail hosts")
-	f.StringVar(&v.tls, "tls", "", "`mode` of the connection, as in \"stream set\"")
-	f.StringVar(&v.username, "username", "", "`user` at the smarthost")
-	f.StringVar(&v.passwordFile, "password-file", "", "`file` with the password at the smarthost, read at each use")
-	f.IntVar(&v.weight, "weight", 0, "share among the routes with a weight, 1 to 100; 0: after them")
-	cmd.MarkFlagsMutuallyExclusive("mx", "smarthost")
+	v := addRouteFlags(cmd)
+	weight := cmd.Flags().Int("weight", 0, "share among the routes with a weight, 1 to 100; 0: after them")
 	cmd.MarkFlagsOneRequired("mx", "smarthost")
 	return a.routeCommand(cmd, func(a *admin, s *store.Stream, _ []string) error {
-		var fresh store.Stream
-		if err := v.route(&fresh, a.abs); err != nil {
+		var fresh store.Route
+		if err := v.apply(&fresh, a.abs); err != nil {
 			return err
 		}
-		fresh.Route.Weight = v.weight
-		s.Alternates = append(s.Alternates, fresh.Route)
+		fresh.Weight = *weight
+		s.Alternates = append(s.Alternates, fresh)
 		return nil
 	})
 }

@@ -14,8 +14,8 @@ func (a *app) queueSites() *cobra.Command {
 	return &cobra.Command{
 		Use: "sites", Short: "Show what was learned of the places that mail goes to", Args: noArgs,
 		Long: `Show the sites that the running server knows: sets of mail hosts, large receivers, smarthosts. Each
-has a limit of attempts at once, which its answers raise and lower. What was learned is kept in
-memory: a restart begins anew.`,
+has a limit of attempts at once, which its answers raise and lower. What was learned is written down
+every five minutes and outlives a restart. --json has all changes with the replies that caused them.`,
 		Example: "  mailchute queue sites",
 		RunE: a.admin(func(_ context.Context, a *admin, _ []string) error {
 			if a.sites == nil {

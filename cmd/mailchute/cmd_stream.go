@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -115,12 +113,13 @@ func streamState(s store.Stream) string {
 
 // streamFlags are what create and set have in common.
 type streamFlags struct {
-	name, description, mode, redirect, smarthost, tls, username, passwordFile, unsubscribe string
-	mx, intakePaused, refuseBareLF, requireDKIM, keepSender, suppressBounces               bool
-	weight                                                                                 int
-	sources                                                                                []string
-	dedupe                                                                                 time.Duration
-	cmd                                                                                    *cobra.Command
+	name, description, mode, redirect, unsubscribe                       string
+	intakePaused, refuseBareLF, requireDKIM, keepSender, suppressBounces bool
+	route                                                                *routeFlags
+	weight                                                               int
+	sources                                                              []string
+	dedupe                                                               time.Duration
+	cmd                                                                  *cobra.Command
 }
 
 func addStreamFlags(cmd *cobra.Command) *streamFlags {
@@ -130,11 +129,7 @@ func addStreamFlags(cmd *cobra.Command) *streamFlags {
 	f.StringVar(&v.description, "description", "", "what it is for")
 	f.StringVar(&v.mode, "mode", "", "`mode`: live, capture or redirect")
 	f.StringVar(&v.redirect, "redirect-to", "", "`address` that gets all mail in mode redirect")
-	f.StringVar(&v.smarthost, "smarthost", "", "deliver through `host:port`")
-	f.StringVar(&v.tls, "tls", "", "`mode` of the connection, at least: opportunistic, required, verified or none, and for a smarthost starttls or implicit")
-	f.StringVar(&v.username, "username", "", "`user` at the smarthost")
-	f.StringVar(&v.passwordFile, "password-file", "", "`file` with the password at the smarthost, read at each use")
-	f.BoolVar(&v.mx, "mx", false, "deliver to the recipients' own mail hosts")
+	v.route = addRouteFlags(cmd)
 	f.StringSliceVar(&v.sources, "source", nil, "send from this local `address`, or address=name with the name for EHLO; repeatable, in turns; \"\" for any")
 	f.IntVar(&v.weight, "weight", 10, "share between streams, 1 to 100")
 	f.BoolVar(&v.intakePaused, "refuse-submissions", false, "refuse submissions for now (=false: take them)")
@@ -144,7 +139,6 @@ func addStreamFlags(cmd *cobra.Command) *streamFlags {
 	f.BoolVar(&v.keepSender, "keep-sender", false, "leave the client's envelope sender, also with bounces.host (=false: use a return path of ours)")
 	f.BoolVar(&v.suppressBounces, "suppress-bounces", true, "suppress addresses that bounced hard (=false: keep writing to them)")
 	f.StringVar(&v.unsubscribe, "unsubscribe", "", "how recipients `leave`: hosted (by a link of ours in the header), custom or none (by the client's own), default (hosted for broadcast)")
-	cmd.MarkFlagsMutuallyExclusive("mx", "smarthost")
 	return v
 }
 
@@ -182,26 +176,7 @@ func (v *streamFlags) apply(s *store.Stream, abs func(string) string) error {
 		}
 		s.Sources = list
 	}
-	return v.route(s, abs)
-}
-
-func (v *streamFlags) route(s *store.Stream, abs func(string) string) error {
-	f := v.cmd.Flags()
-	if v.mx {
-		s.Route = store.Route{}
-	}
-	if f.Changed("smarthost") {
-		host, port, err := net.SplitHostPort(v.smarthost)
-		n, perr := strconv.Atoi(port)
-		if err != nil || perr != nil || host == "" {
-			return usage("--smarthost: %q is not host:port, such as smtp.example.com:587", v.smarthost)
-		}
-		s.Route = store.Route{Host: host, Port: n}
-	}
-	set(f.Changed("tls"), &s.Route.TLS, store.TLSMode(v.tls))
-	set(f.Changed("username"), &s.Route.Username, v.username)
-	set(f.Changed("password-file"), &s.Route.PasswordFile, abs(v.passwordFile))
-	return nil
+	return v.route.apply(&s.Route, abs)
 }
 
 func (a *app) streamCreate() *cobra.Command {

@@ -136,6 +136,7 @@ func (c *control) Run(ctx context.Context) error {
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       withOperator,
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(c.listener) }()
@@ -168,8 +169,9 @@ func (c *control) run(w http.ResponseWriter, r *http.Request) {
 		out:    frameWriter{f, func(b []byte) frame { return frame{Out: b} }},
 		errout: frameWriter{f, func(b []byte) frame { return frame{Err: b} }},
 	}
+	a.by, _ = r.Context().Value(operatorKey{}).(string)
 	code := a.run(r.Context())
-	c.log.Log(r.Context(), commandLevel(a.command), "operator command", "command", a.command, "exit", code)
+	c.log.Log(r.Context(), commandLevel(a.command), "operator command", "command", a.command, "exit", code, "by", a.by)
 	_ = f.send(frame{Exit: &code}) // a client that has gone needs no answer
 }
 

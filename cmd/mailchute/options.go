@@ -128,6 +128,9 @@ func relayOptions(cfg Config, log *slog.Logger, holder store.Operation, signer r
 		Attempt: attemptTime,
 		Lease:   attemptTime + t.Dot + leaseSlack,
 	}
+	if o.QuotaZone, err = d.quotaZone(); err != nil {
+		return relay.Options{}, exitWith(exitConfig, "delivery.quota_timezone: %w", err)
+	}
 	if o.Hostname == "" {
 		o.Hostname = hostname(cfg)
 	}

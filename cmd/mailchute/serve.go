@@ -142,6 +142,7 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	}
 	live := newAdmin(s.files, s.cfg)
 	live.waiting, live.sites, live.revive, live.clock = s.relay.Waiting, s.relay.Sites, s.relay.Revive, s.relay.ClockFault
+	live.routes, live.sitesOf = s.relay.Routes, s.relay.SitesOf
 	if s.tlsCounts != nil {
 		live.tlsReports = s.tlsCounts.Reports
 	}
@@ -164,7 +165,7 @@ func (s *server) openRelay(hopeless *relay.DomainBook) error {
 	}
 	out.Domains = hopeless
 	out.ReturnPath, out.Unsubscribe = s.returnPath(), s.links().Fields
-	out.Suppressor, out.Suppressions = suppressor{directory: db, lists: db}, db
+	out.Suppressor, out.Suppressions, out.Notes = suppressor{directory: db, lists: db}, db, db
 	if err := s.openTLSReports(&out); err != nil {
 		return err
 	}

@@ -29,7 +29,9 @@ type DeliveryConfig struct {
 	DelayWarning time.Duration `mapstructure:"delay_warning"`
 	DelayUnasked bool          `mapstructure:"delay_unasked"`
 	AllowPrivate bool          `mapstructure:"allow_private"`
-	Resolver     string        `mapstructure:"resolver"`
+	// QuotaTimezone is where the day of a route's daily quota begins at midnight.
+	QuotaTimezone string `mapstructure:"quota_timezone"`
+	Resolver      string `mapstructure:"resolver"`
 	// ResolverTrusted says that the resolver validates DNSSEC and that nobody
 	// can write to the path to it: without it there is no DANE.
 	ResolverTrusted bool           `mapstructure:"resolver_trusted"`
@@ -61,6 +63,7 @@ func defaultDelivery() DeliveryConfig {
 		Schedule:       relay.DefaultSchedule(),
 		Expire:         5 * 24 * time.Hour,
 		DelayWarning:   4 * time.Hour,
+		QuotaTimezone:  "UTC",
 		MXPort:         25,
 		MTASTS:         true,
 		Timeouts: TimeoutsConfig{
@@ -106,7 +109,15 @@ func (c DeliveryConfig) validate(p *problems) {
 			p.add(key+"resolver", "%q is not address:port, such as 127.0.0.1:53", c.Resolver)
 		}
 	}
+	if _, err := c.quotaZone(); err != nil {
+		p.add(key+"quota_timezone", "%v; use a name such as UTC, Europe/Berlin or America/Los_Angeles", err)
+	}
 	c.Timeouts.validate(p)
+}
+
+// quotaZone finds the time zone in the system's database.
+func (c DeliveryConfig) quotaZone() (*time.Location, error) {
+	return time.LoadLocation(c.QuotaTimezone)
 }
 
 func (c TimeoutsConfig) validate(p *problems) {

@@ -3,8 +3,9 @@ package local
 import "github.com/mailchute/mailchute/store"
 
 // putDelivery leaves out what the message says already: its ID, server and
-// stream. The epoch is that of the process whose lease it is.
-func putDelivery(b []byte, d *store.Delivery, epoch uint64) []byte {
+// stream, unless it was moved to another one. The epoch is that of the process
+// whose lease it is.
+func putDelivery(b []byte, d *store.Delivery, epoch uint64, moved string) []byte {
 	b = putInt(b, 1, int64(d.ID.Part))
 	b = putString(b, 2, d.Destination)
 	for i := range d.Recipients {
@@ -19,6 +20,7 @@ func putDelivery(b []byte, d *store.Delivery, epoch uint64) []byte {
 	b = putTime(b, 8, d.Held)
 	b = putTime(b, 9, d.Delayed)
 	b = putBool(b, 10, d.Uncertain)
+	b = putString(b, 35, moved)
 	b = putString(b, 50, d.Route)
 	if !d.Lease.IsZero() {
 		b = putUint(b, 11, epoch)
@@ -36,6 +38,7 @@ func putDelivery(b []byte, d *store.Delivery, epoch uint64) []byte {
 type leased struct {
 	store.Delivery
 	epoch uint64
+	moved string // the stream that it was rerouted to, "" where it is the message's
 }
 
 func readDelivery(f *fields) (d leased) {
@@ -63,6 +66,8 @@ func readDelivery(f *fields) (d leased) {
 			d.Uncertain = f.num != 0
 		case 11:
 			d.epoch = f.num
+		case 35:
+			d.moved = f.text
 		case 50:
 			d.Route = f.text
 		case 60:

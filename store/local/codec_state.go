@@ -48,7 +48,7 @@ func putState(b []byte, s *state) []byte {
 	b = shut(putMessage(b, &s.msg), at)
 	for i := range s.parts {
 		b, at = open(b, 2)
-		b = shut(putDelivery(b, &s.parts[i].Delivery, s.parts[i].epoch), at)
+		b = shut(putDelivery(b, &s.parts[i].Delivery, s.parts[i].epoch, s.parts[i].moved), at)
 	}
 	for i := range s.events {
 		b, at = open(b, 3)

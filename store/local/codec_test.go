@@ -94,12 +94,12 @@ func TestRecords_RoundTrip(t *testing.T) {
 		want change
 	}{
 		{typeClaim, encodeClaim(id, claimed{2, 3, moment, 4}), claimed{2, 3, moment, 4}},
-		{typeResolve, encodeResolved(&d, 0, s.events), resolved{func() leased {
+		{typeResolve, encodeResolved(&d, 0, "", s.events), resolved{func() leased {
 			d := leased{Delivery: d}
 			d.ID.Message, d.Server, d.Stream = store.ID{}, 0, ""
 			return d
 		}(), s.events}},
-		{typeAmend, encodeAmended(id, amended{store.Hold, "ada", moment, []int{0, 7}}), amended{store.Hold, "ada", moment, []int{0, 7}}},
+		{typeAmend, encodeAmended(id, amended{Alteration: store.Alteration{Amendment: store.Reroute, By: "ada", At: moment, Stream: "other", Route: "a:25"}, parts: []int{0, 7}}), amended{Alteration: store.Alteration{Amendment: store.Reroute, By: "ada", At: moment, Stream: "other", Route: "a:25"}, parts: []int{0, 7}}},
 		{typeForget, encodeForgotten(id), forgotten{}},
 		{typeAccept, encodeAccepted(s), accepted{s}},
 		{typeAccept, encodeAccepted(fresh), accepted{func() *state {
@@ -162,8 +162,8 @@ func FuzzRecord(f *testing.F) {
 	s := fullState()
 	f.Add(typeAccept, encodeAccepted(s))
 	f.Add(typeClaim, encodeClaim(s.msg.ID, claimed{1, 2, moment, 3}))
-	f.Add(typeResolve, encodeResolved(&s.parts[1].Delivery, 0, s.events))
-	f.Add(typeAmend, encodeAmended(s.msg.ID, amended{store.Cancel, "me", moment, []int{0, 1, 2}}))
+	f.Add(typeResolve, encodeResolved(&s.parts[1].Delivery, 0, "moved", s.events))
+	f.Add(typeAmend, encodeAmended(s.msg.ID, amended{Alteration: store.Alteration{Amendment: store.Cancel, By: "me", At: moment}, parts: []int{0, 1, 2}}))
 	f.Add(typeForget, encodeForgotten(s.msg.ID))
 	f.Add(typeCopy, encodeAccepted(s))
 	f.Fuzz(func(t *testing.T, kind byte, b []byte) {

@@ -242,7 +242,7 @@ func (l *listing) take(tx *bbolt.Tx, id store.ID) error {
 func matches(f *store.Filter, s *state) bool {
 	switch m := &s.msg; {
 	case f.Server != 0 && m.Server != f.Server,
-		f.Stream != "" && m.Stream != f.Stream,
+		f.Stream != "" && !s.inStream(f),
 		f.Tag != "" && m.Tag != f.Tag,
 		f.Outbound && (m.Bounce || m.Returned),
 		f.Sender != "" && !sameText(f.Sender, m.From) && !sameText(f.Sender, mailbox(m.Header.From)),
@@ -275,6 +275,15 @@ func hasMetadata(m *store.Message, key, value string) bool {
 		}
 	}
 	return false
+}
+
+// inStream asks queued messages for where they wait, and all others for where
+// they were accepted.
+func (s *state) inStream(f *store.Filter) bool {
+	if !f.Queued {
+		return s.msg.Stream == f.Stream
+	}
+	return s.anyPart(func(d *leased) bool { return d.Stream == f.Stream && !d.Done() })
 }
 
 func (s *state) anyPart(is func(*leased) bool) bool {

@@ -44,13 +44,16 @@ const (
 //	hookdue    webhook 8, due 8, lane 16, number 8  nothing; the first of each lane of hook
 //	hookdead   webhook 8, died 8, number 8          notification that was given up
 //
+//	intervention  number 8, from 1              version, CRC-32C of the JSON 4, JSON of a store.Intervention
+//	note       name                                version, CRC-32C of the text 4, text
+//
 // A stamp is the time of acceptance in nanoseconds since 1970 with the sign bit
 // inverted, 8, and the message's ID, 16: time order, made unique.
 //
 // A lane is what notifications are in order of: a message's ID, or a hash of an
 // address on a list. Numbers grow and are never used again.
 //
-// directory, suppression and the hook buckets are the only ones that the journal
+// directory, suppression, intervention, note and the hook buckets are the only ones that the journal
 // cannot bring back at all, and stats not once messages are forgotten.
 var (
 	bucketMeta      = []byte("meta")
@@ -72,6 +75,9 @@ var (
 	bucketHook     = []byte("hook")
 	bucketHookDue  = []byte("hookdue")
 	bucketHookDead = []byte("hookdead")
+
+	bucketIntervention = []byte("intervention")
+	bucketNote         = []byte("note")
 
 	keySchema   = []byte("schema")
 	keyPosition = []byte("position")

@@ -19,23 +19,39 @@ import (
 // Amend implements store.Operation. Retry leaves deliveries alone that are
 // under way, because their result sets the due time.
 func (s *Store) Amend(ctx context.Context, a store.Amendment, by string, now time.Time, ids ...store.ID) (int, error) {
+	return s.alter(ctx, store.Alteration{Amendment: a, By: by, At: now}, ids, nil)
+}
+
+// Alter implements store.Operation.
+func (s *Store) Alter(ctx context.Context, a store.Alteration, ids ...store.DeliveryID) (int, error) {
+	wanted := map[store.DeliveryID]bool{}
+	var messages []store.ID
+	for _, id := range ids {
+		wanted[id] = true
+		messages = append(messages, id.Message)
+	}
+	return s.alter(ctx, a, messages, func(id store.DeliveryID) bool { return wanted[id] })
+}
+
+// alter changes those of the messages' deliveries that are wanted; nil wants all.
+func (s *Store) alter(ctx context.Context, a store.Alteration, ids []store.ID, wanted func(store.DeliveryID) bool) (int, error) {
 	if err := s.enter(ctx); err != nil {
 		return 0, err
 	}
 	defer s.leave()
-	if !slices.Contains([]store.Amendment{store.Hold, store.Release, store.Retry, store.Cancel}, a) {
-		return 0, fmt.Errorf("amendment %q: %w", a, store.ErrInvalid)
+	if !slices.Contains([]store.Amendment{store.Hold, store.Release, store.Retry, store.Cancel, store.Reroute}, a.Amendment) {
+		return 0, fmt.Errorf("amendment %q: %w", a.Amendment, store.ErrInvalid)
 	}
 	unlock := s.keys.lock(ids...)
 	defer unlock()
-	n, err := s.amend(ctx, amended{amendment: a, by: by, at: now}, ids)
+	n, err := s.amend(ctx, amended{Alteration: a}, ids, wanted)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", a, err)
+		return 0, fmt.Errorf("%s: %w", a.Amendment, err)
 	}
 	return n, nil
 }
 
-func (s *Store) amend(ctx context.Context, a amended, ids []store.ID) (n int, err error) {
+func (s *Store) amend(ctx context.Context, a amended, ids []store.ID, wanted func(store.DeliveryID) bool) (n int, err error) {
 	var intents []intent
 	seen := map[store.ID]bool{}
 	for _, id := range ids {
@@ -47,7 +63,13 @@ func (s *Store) amend(ctx context.Context, a amended, ids []store.ID) (n int, er
 		if err != nil {
 			return 0, err
 		}
-		if a.parts, err = choose(old, a.amendment, a.at); err != nil {
+		if err := s.reachable(a.Alteration, old); err != nil {
+			return 0, fmt.Errorf("message %s: %w", id, err)
+		}
+		a.parts, err = choose(old, a.Amendment, a.At, func(part int) bool {
+			return wanted == nil || wanted(store.DeliveryID{Message: id, Part: part})
+		})
+		if err != nil {
 			return 0, fmt.Errorf("message %s: %w", id, err)
 		}
 		if len(a.parts) == 0 {
@@ -60,6 +82,18 @@ func (s *Store) amend(ctx context.Context, a amended, ids []store.ID) (n int, er
 		return 0, nil
 	}
 	return n, s.commit(ctx, nil, intents...)
+}
+
+// reachable refuses to reroute a message to a stream that its server does not have.
+func (s *Store) reachable(a store.Alteration, old *state) error {
+	if a.Amendment != store.Reroute || a.Stream == "" {
+		return nil
+	}
+	stream, ok := s.Snapshot().Streams[store.StreamKey{Server: old.msg.Server, Stream: a.Stream}]
+	if !ok || !stream.Outbound() {
+		return fmt.Errorf("outbound stream %q of server %d: %w", a.Stream, old.msg.Server, store.ErrNotFound)
+	}
+	return nil
 }
 
 // pruneAtOnce is how many messages are forgotten with one append.

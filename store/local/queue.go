@@ -109,7 +109,7 @@ func (s *Store) resolve(ctx context.Context, r store.Resolution) error {
 	if err != nil {
 		return err
 	}
-	rec := journal.Record{Type: typeResolve, Payload: [][]byte{encodeResolved(&d, 0, r.Events)}}
+	rec := journal.Record{Type: typeResolve, Payload: [][]byte{encodeResolved(&d, 0, old.parts[r.Delivery.ID.Part].moved, r.Events)}}
 	err = s.commitWith(ctx, intent{r.Delivery.ID.Message, rec, old}, r.Notices)
 	failpoint.Hit(failpoint.StoreResolved)
 	return err

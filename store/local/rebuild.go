@@ -159,6 +159,9 @@ func (r *Rebuilt) suppressions(path, fresh string, opts Options) error {
 	}
 	bad := 0
 	r.Suppressions, bad, err = copySuppressions(from, to)
+	if _, lost := copyOperators(from, to); lost != nil {
+		r.Lost = append(r.Lost, fmt.Sprintf("the log of interventions, or a part of it: %v", lost))
+	}
 	_ = guarded("closing "+dbName, from.Close)
 	if bad > 0 {
 		r.Lost = append(r.Lost, fmt.Sprintf("%d suppressions that cannot be made sense of", bad))

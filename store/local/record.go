@@ -240,10 +240,11 @@ type resolved struct {
 	events   []store.Event
 }
 
-// encodeResolved takes the epoch of the delivery's lease, if it has one.
-func encodeResolved(d *store.Delivery, epoch uint64, events []store.Event) []byte {
+// encodeResolved takes the epoch of the delivery's lease, if it has one, and the
+// stream that it was moved to.
+func encodeResolved(d *store.Delivery, epoch uint64, moved string, events []store.Event) []byte {
 	b, at := open(beginRecord(d.ID.Message), 1)
-	b = shut(putDelivery(b, d, epoch), at)
+	b = shut(putDelivery(b, d, epoch, moved), at)
 	for i := range events {
 		b, at = open(b, 2)
 		b = shut(putEvent(b, &events[i]), at)

@@ -10,16 +10,16 @@ import (
 // amended is what an operator did. The parts are chosen before it is written,
 // because the choice depends on leases and so on the process.
 type amended struct {
-	amendment store.Amendment
-	by        string
-	at        time.Time
-	parts     []int
+	store.Alteration
+	parts []int
 }
 
 func encodeAmended(id store.ID, a amended) []byte {
-	b := putString(beginRecord(id), 1, a.amendment)
-	b = putString(b, 2, a.by)
-	b = putTime(b, 3, a.at)
+	b := putString(beginRecord(id), 1, a.Amendment)
+	b = putString(b, 2, a.By)
+	b = putTime(b, 3, a.At)
+	b = putString(b, 35, a.Stream)
+	b = putString(b, 36, a.Route)
 	for _, p := range a.parts {
 		b = putInt(b, 4, int64(p)+1)
 	}
@@ -31,13 +31,17 @@ func readAmended(f *fields) change {
 	for f.next() {
 		switch f.tag {
 		case 1:
-			a.amendment = store.Amendment(f.text)
+			a.Amendment = store.Amendment(f.text)
 		case 2:
-			a.by = f.text
+			a.By = f.text
 		case 3:
-			a.at = f.time()
+			a.At = f.time()
 		case 4:
 			a.parts = append(a.parts, f.number()-1)
+		case 35:
+			a.Stream = f.text
+		case 36:
+			a.Route = f.text
 		default:
 			f.unknown("amend record")
 		}
@@ -60,19 +64,36 @@ func (a amended) apply(old *state) *state {
 
 // amend changes one delivery and returns the event about it.
 func (a amended) amend(d *leased) store.Event {
-	e := store.Event{At: a.at, Part: d.ID.Part, Attempt: d.Attempt, Detail: "by " + a.by}
-	switch a.amendment {
+	e := store.Event{At: a.At, Part: d.ID.Part, Attempt: d.Attempt, Detail: "by " + a.By}
+	switch a.Amendment {
 	case store.Hold:
-		d.Held, e.Kind = a.at, store.EventHeld
+		d.Held, e.Kind = a.At, store.EventHeld
 	case store.Release:
 		d.Held, e.Kind = time.Time{}, store.EventReleased
 	case store.Retry:
-		d.Due, d.DueWhy, e.Kind = a.at, "asked for by "+a.by, store.EventRetried
+		d.Due, d.DueWhy, e.Kind = a.At, "asked for by "+a.By, store.EventRetried
 	case store.Cancel:
 		e.Kind = store.EventCancelled
 		a.cancel(d)
+	case store.Reroute:
+		e.Kind, e.Detail = store.EventRerouted, a.reroute(d)+" "+e.Detail
+		d.Due, d.DueWhy, d.Route = a.At, "rerouted by "+a.By, a.Route
 	}
 	return e
+}
+
+// reroute moves a delivery and says so.
+func (a amended) reroute(d *leased) string {
+	said := "any route"
+	if a.Route != "" {
+		said = "route " + a.Route
+	}
+	if a.Stream == "" || a.Stream == d.Stream {
+		return "to " + said
+	}
+	said = "from stream " + d.Stream + " to stream " + a.Stream + ", " + said
+	d.Stream, d.moved = a.Stream, a.Stream
+	return said
 }
 
 func (a amended) cancel(d *leased) {
@@ -80,7 +101,7 @@ func (a amended) cancel(d *leased) {
 	for i := range d.Recipients {
 		if r := &d.Recipients[i]; !r.State.Final() {
 			r.State = store.Cancelled
-			r.Last = store.Reply{Text: "cancelled by " + a.by, At: a.at}
+			r.Last = store.Reply{Text: "cancelled by " + a.By, At: a.At}
 		}
 	}
 	d.Held, d.Lease, d.epoch = time.Time{}, time.Time{}, 0
@@ -88,10 +109,10 @@ func (a amended) cancel(d *leased) {
 
 // choose returns the parts of a message that an amendment changes. It fails
 // with store.ErrNotDue when one of them is under way and must not be.
-func choose(s *state, a store.Amendment, now time.Time) (parts []int, err error) {
+func choose(s *state, a store.Amendment, now time.Time, wanted func(part int) bool) (parts []int, err error) {
 	for i := range s.parts {
 		d := &s.parts[i]
-		if d.Done() {
+		if d.Done() || wanted != nil && !wanted(i) {
 			continue
 		}
 		underWay := d.Lease.After(now)
@@ -109,7 +130,10 @@ func choose(s *state, a store.Amendment, now time.Time) (parts []int, err error)
 			if underWay { // its result will set the due time
 				continue
 			}
-		case store.Cancel:
+		case store.Cancel, store.Reroute:
+			if a == store.Reroute && d.Uncertain {
+				continue
+			}
 			if underWay {
 				return nil, store.ErrNotDue
 			}

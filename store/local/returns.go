@@ -55,7 +55,7 @@ func (s *Store) takeBack(ctx context.Context, r store.Return) error {
 			events[i].Recipient = rcpt.Address
 		}
 	}
-	rec := journal.Record{Type: typeResolve, Payload: [][]byte{encodeResolved(&d.Delivery, d.epoch, events)}}
+	rec := journal.Record{Type: typeResolve, Payload: [][]byte{encodeResolved(&d.Delivery, d.epoch, d.moved, events)}}
 	return s.commitWith(ctx, intent{r.Message, rec, old}, r.Submissions)
 }
 

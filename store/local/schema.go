@@ -14,12 +14,13 @@ import (
 // migrations bring the bbolt file from version i to i+1. The list is only ever
 // appended to. All that are missing run in one transaction.
 var migrations = [...]func(*bbolt.Tx) error{
-	createBuckets,     // 0 → 1
-	createSuppression, // 1 → 2
-	createBounces,     // 2 → 3
-	createBlocks,      // 3 → 4
-	createHooks,       // 4 → 5
-	createStats,       // 5 → 6
+	createBuckets,       // 0 → 1
+	createSuppression,   // 1 → 2
+	createBounces,       // 2 → 3
+	createBlocks,        // 3 → 4
+	createHooks,         // 4 → 5
+	createStats,         // 5 → 6
+	createInterventions, // 6 → 7
 }
 
 // ErrTooNew means that a newer version of mailchute wrote the directory.

@@ -124,5 +124,8 @@ func (s *state) adopt() {
 	for i := range s.parts {
 		s.parts[i].ID = store.DeliveryID{Message: s.msg.ID, Part: i}
 		s.parts[i].Server, s.parts[i].Stream = s.msg.Server, s.msg.Stream
+		if moved := s.parts[i].moved; moved != "" {
+			s.parts[i].Stream = moved
+		}
 	}
 }

@@ -17,6 +17,8 @@ var operationTests = []test{
 		_, err := e.Amend(e.ctx(), "explode", "me", start, m.ID)
 		e.wantErr("Amend", err, store.ErrInvalid)
 	}},
+	{"AlterSingleDeliveries", operationAlter},
+	{"Reroute", operationReroute},
 	{"PruneForgetsTheFinished", operationPrune},
 	{"PruneLeavesOpenBodies", operationPruneBody},
 }
@@ -152,4 +154,100 @@ func operationPruneBody(e *env) {
 	if err != nil || string(got) != string(body) {
 		e.Errorf("reading on after Prune = %d octets, %v", len(got), err)
 	}
+}
+
+func (e *env) alter(a store.Alteration, want int, ids ...store.DeliveryID) {
+	e.Helper()
+	a.By = "ada"
+	n, err := e.Alter(e.ctx(), a, ids...)
+	if err != nil || n != want {
+		e.Errorf("%+v = %d, %v, want %d", a, n, err, want)
+	}
+}
+
+func operationAlter(e *env) {
+	m := e.accept(start, "one.example", "two.example")
+	e.alter(store.Alteration{Amendment: store.Cancel, At: at(1)}, 1, part(m, 1), part(m, 1))
+	e.reopen()
+	if ds := e.record(m.ID).Deliveries; ds[0].Done() || !ds[1].Done() {
+		e.Errorf("deliveries = %+v, want the second alone cancelled", ds)
+	}
+	e.alter(store.Alteration{Amendment: store.Hold, At: at(2)}, 0, part(m, 1))
+	_, err := e.Alter(e.ctx(), store.Alteration{Amendment: "explode"}, part(m, 0))
+	e.wantErr("Alter", err, store.ErrInvalid)
+	_, err = e.Alter(e.ctx(), store.Alteration{Amendment: store.Hold, At: at(2)}, part(m, 0), store.DeliveryID{Message: store.NewID()})
+	e.wantErr("Alter with a message that is not known", err, store.ErrNotFound)
+	if d := e.record(m.ID).Deliveries[0]; !d.Held.IsZero() {
+		e.Error("Alter that failed held a delivery")
+	}
+}
+
+func operationReroute(e *env) {
+	e.server(7, "outbound", "other")
+	m := e.accept(start, "one.example", "two.example", "three.example")
+	c := e.claim(part(m, 0), 0, start)
+	d := deferred(c.Delivery, start, at(time.Hour))
+	e.must(e.Resolve(e.ctx(), d))
+	move := store.Alteration{Amendment: store.Reroute, At: at(time.Second), Stream: "other", Route: "a.example:25"}
+	_, err := e.Alter(e.ctx(), store.Alteration{Amendment: store.Reroute, At: at(1), Stream: "nowhere"}, part(m, 0))
+	e.wantErr("Reroute to a stream that is not there", err, store.ErrNotFound)
+	e.alter(move, 1, part(m, 0))
+	e.lastEventAt(m.ID, store.EventRerouted, "from stream outbound to stream other, route a.example:25 by ada")
+	for range 2 {
+		got := e.record(m.ID)
+		if d := got.Deliveries[0]; d.Stream != "other" || d.Route != "a.example:25" || !d.Due.Equal(at(time.Second)) || d.Attempt != 1 || got.Message.Stream != "outbound" || got.Deliveries[1].Stream != "outbound" {
+			e.Errorf("record = %+v, want the first delivery alone in stream other", got)
+		}
+		e.reopen()
+	}
+	lanes := map[string]int{}
+	all, err := e.Lanes(e.ctx())
+	e.must(err)
+	for _, l := range all {
+		lanes[l.Stream] += l.Deliveries
+	}
+	if lanes["other"] != 1 || lanes["outbound"] != 2 {
+		e.Errorf("lanes = %v", lanes)
+	}
+	for stream, n := range map[string]int{"other": 1, "outbound": 1, "third": 0} {
+		if got, _, err := e.List(e.ctx(), store.Filter{Server: 7, Stream: stream, Queued: true}, "", 10); err != nil || len(got) != n {
+			e.Errorf("queued messages of stream %s: %d, %v, want %d", stream, len(got), err, n)
+		}
+	}
+	c = e.claim(part(m, 0), 1, at(time.Minute))
+	_, err = e.Alter(e.ctx(), move, part(m, 0))
+	e.wantErr("Reroute during an attempt", err, store.ErrNotDue)
+	if c.Delivery.Stream != "other" {
+		e.Errorf("claimed in stream %s", c.Delivery.Stream)
+	}
+	r := deferred(c.Delivery, at(time.Minute), at(time.Hour))
+	r.Delivery.Uncertain = true
+	e.must(e.Resolve(e.ctx(), r))
+	e.alter(store.Alteration{Amendment: store.Reroute, At: at(time.Hour), Stream: "outbound"}, 0, part(m, 0))
+	e.reopen()
+	if d := e.record(m.ID).Deliveries[0]; d.Stream != "other" || !d.Uncertain {
+		e.Errorf("delivery = %+v, want what is uncertain to stay", d)
+	}
+	e.alter(store.Alteration{Amendment: store.Reroute, At: at(time.Hour)}, 1, part(m, 1))
+	e.lastEventAt(m.ID, store.EventRerouted, "to any route by ada")
+}
+
+// lastEventAt checks kind and words of the newest event of a message.
+func (e *env) lastEventAt(id store.ID, kind store.EventKind, detail string) {
+	e.Helper()
+	ev := e.record(id).Events
+	if got := ev[len(ev)-1]; got.Kind != kind || got.Detail != detail {
+		e.Errorf("newest event = %+v, want %s %q", got, kind, detail)
+	}
+}
+
+// server makes a server with outbound streams.
+func (e *env) server(id int64, streams ...string) {
+	e.Helper()
+	changes := []store.Change{{Server: &store.Server{ID: id, Name: "s", DeliveryType: store.Live}}}
+	for _, s := range streams {
+		changes = append(changes, store.Change{Stream: &store.Stream{Server: id, ID: s, Kind: store.Transactional, Mode: store.ModeLive}})
+	}
+	_, err := e.Change(e.ctx(), e.Snapshot().Revision, changes...)
+	e.must(err)
 }

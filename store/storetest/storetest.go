@@ -41,6 +41,7 @@ func Run(t *testing.T, open Open) {
 		{"Bounces", bounceTests},
 		{"Notifications", notificationTests},
 		{"Statistics", statsTests},
+		{"Interventions", interventionTests},
 		{"Crash", crashTests},
 		{"Concurrent", concurrentTests},
 	} {

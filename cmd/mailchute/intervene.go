@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mailchute/mailchute/store"
+)
+
+// operation is what commands have in common that intervene in the queue: they
+// can count first, take a reason, and leave an entry in the log.
+type operation struct {
+	dry bool
+	why string
+}
+
+func addOperationFlags(cmd *cobra.Command) *operation {
+	o := &operation{}
+	cmd.Flags().BoolVar(&o.dry, "dry-run", false, "only count the deliveries that it concerns")
+	cmd.Flags().StringVar(&o.why, "why", "", "`reason`, kept in the log that \"queue events\" shows")
+	return o
+}
+
+// maxWhy bounds a reason, in octets.
+const maxWhy = 300
+
+// log writes down what was done. failed is what cut it short.
+func (o *operation) log(ctx context.Context, a *admin, what, on string, n int, failed error) error {
+	if len(o.why) > maxWhy {
+		return usage("--why is longer than %d octets", maxWhy)
+	}
+	i := store.Intervention{At: a.now(), By: a.by, What: what, On: on, Count: n, Why: o.why}
+	if failed != nil {
+		i.Error = failed.Error()
+	}
+	return a.store.Intervened(context.WithoutCancel(ctx), i)
+}
+
+// counted says what a dry run has found.
+func (o *operation) counted(a *admin, err error, what, on string, n int) error {
+	return orSay(a, err, map[string]any{"dry_run": true, "action": what, "on": on, "deliveries": n},
+		"Dry run: %s would concern %d queued deliveries of %s; nothing was changed.", what, n, on)
+}
+
+// countQueued counts the unfinished deliveries of some lanes.
+func countQueued(ctx context.Context, a *admin, of func(store.Lane) bool) (n int, err error) {
+	lanes, err := a.store.Lanes(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("counting the queue: %w", err)
+	}
+	for _, l := range lanes {
+		if of(l) {
+			n += l.Deliveries
+		}
+	}
+	return n, nil
+}
