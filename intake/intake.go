@@ -145,6 +145,9 @@ func (i *Intake) CheckRecipient(p auth.Principal, to message.Address) error {
 	if err != nil || to.Domain == "" {
 		return &Refusal{Kind: KindRecipient, Reason: "recipient has no domain that mail can be sent to", Err: err}
 	}
+	if err := drained(i.directory.Snapshot(), domain); err != nil {
+		return err
+	}
 	if why := i.refusing(domain); why != nil && onlyDirect(i.directory.Snapshot(), p) {
 		return why
 	}

@@ -164,6 +164,9 @@ func (s *submission) commit(ctx context.Context, body io.Reader) error {
 	if s.stream.RefuseBareLF && s.content.BareLFs() > 0 {
 		return message.ErrBareLF
 	}
+	if err := drainedFor(s.snap, s.envelope.Recipients); err != nil {
+		return err
+	}
 	deliveries, err := plan(s.id, s.envelope.Recipients, s.server, s.stream, s.now, s.opts.Expire)
 	if err != nil {
 		return err

@@ -514,7 +514,7 @@ func TestRoutes_Paused(t *testing.T) {
 		}
 		w, _ := disp.Waiting(store.DeliveryID{Message: id})
 		why := fmt.Sprint(relay.Reasons(q.delivery(id), d.Snapshot(), &w, time.Now()))
-		if w.Place != relay.PlacePaused || !strings.Contains(why, "it is paused: they move") || !strings.Contains(why, "mailchute queue resume a.test:25") {
+		if w.Place != relay.PlacePaused || !strings.Contains(why, "a.test:25 is paused: they move") || !strings.Contains(why, "mailchute queue resume a.test:25") {
 			t.Errorf("waiting = %+v because %s", w, why)
 		}
 		pause(t, d)

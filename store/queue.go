@@ -148,6 +148,9 @@ type Alteration struct {
 	// Route is the key of the one route that Reroute lets a delivery take; "" is
 	// any.
 	Route string
+	// Recipient is the only one that Cancel ends, compared without regard to
+	// case; "" is all.
+	Recipient string
 }
 
 // Operation is how an operator intervenes.

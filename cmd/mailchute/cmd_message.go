@@ -27,7 +27,6 @@ func (a *app) messageList() *cobra.Command {
   mailchute message list --server shop --stream outbound --metadata order=4711`,
 	}
 	flags, limit := a.filterFlags(cmd), limitFlag(cmd)
-	tag := cmd.Flags().String("tag", "", "with exactly this `tag`")
 	subject := cmd.Flags().String("subject", "", "with this `text` in the subject, without regard to case")
 	metadata := cmd.Flags().String("metadata", "", "with this `key=value` among the metadata")
 	state := cmd.Flags().String("state", "", "with a recipient in this `state`: queued, sent, captured, bounced, expired, cancelled, suppressed")
@@ -39,7 +38,7 @@ func (a *app) messageList() *cobra.Command {
 		if f.State, err = parseState(*state); err != nil {
 			return err
 		}
-		f.Tag, f.Subject = *tag, *subject
+		f.Subject = *subject
 		if *metadata != "" {
 			var ok bool
 			if f.MetadataKey, f.Metadata, ok = strings.Cut(*metadata, "="); !ok || f.MetadataKey == "" {

@@ -38,7 +38,7 @@ func (a *app) filterFlags(cmd *cobra.Command) *filterFlags {
 	f.StringVar(&v.destination, "destination", "", "to this `domain`, or smarthost as host:port")
 	f.StringVar(&v.recipient, "recipient", "", "to this `address`")
 	f.StringVar(&v.sender, "sender", "", "from this `address`, of the envelope or in From")
-	f.StringVar(&v.tag, "tag", "", "with this `tag`")
+	f.StringVar(&v.tag, "tag", "", "with exactly this `tag`")
 	f.BoolVar(&v.held, "held", false, "only held ones")
 	f.StringVar(&v.since, "since", "", "accepted at or after this `time`, or within this duration: 2026-01-31T08:00:00Z or 2h")
 	f.StringVar(&v.until, "until", "", "accepted before this `time`, or longer ago than this duration")
@@ -47,13 +47,14 @@ func (a *app) filterFlags(cmd *cobra.Command) *filterFlags {
 	return v
 }
 
+// filterNames are the flags that select.
+var filterNames = [...]string{"server", "stream", "destination", "site", "recipient", "sender", "tag", "held", "since", "until"}
+
 // given tells whether any filter was set.
-func (v *filterFlags) given() bool {
-	return slices.ContainsFunc([]string{"server", "stream", "destination", "recipient", "sender", "tag", "site", "held", "since", "until"}, v.cmd.Flags().Changed)
-}
+func (v *filterFlags) given() bool { return slices.ContainsFunc(filterNames[:], v.cmd.Flags().Changed) }
 
 func (v *filterFlags) filter(a *admin) (store.Filter, error) {
-	f := store.Filter{Stream: v.stream, Destination: v.destination, Recipient: v.recipient, Sender: v.sender, Held: v.held}
+	f := store.Filter{Stream: v.stream, Destination: v.destination, Recipient: v.recipient, Sender: v.sender, Tag: v.tag, Held: v.held}
 	if v.server != "" {
 		server, err := serverOf(a.store.Snapshot(), v.server)
 		if err != nil {

@@ -341,12 +341,24 @@ func (a *app) streamSwitch(verb, short, done string, change func(*store.Stream, 
 		Example:           fmt.Sprintf("  mailchute stream %s broadcast", verb),
 		ValidArgsFunction: a.completeStreams,
 	}
-	server := a.serverFlag(cmd)
+	server, op := a.serverFlag(cmd), addOperationFlags(cmd)
 	cmd.RunE = a.admin(func(ctx context.Context, a *admin, args []string) error {
-		s, err := updateStream(ctx, a, *server, args[0], func(s *store.Stream) error {
+		_, s, err := streamOf(a.store.Snapshot(), *server, args[0])
+		if err != nil {
+			return err
+		}
+		on := fmt.Sprintf("stream %s of server %d", s.ID, s.Server)
+		n, err := countQueued(ctx, a, func(l store.Lane) bool { return l.Server == s.Server && l.Stream == s.ID })
+		if err != nil || op.dry {
+			return op.counted(a, err, verb, on, n)
+		}
+		s, err = updateStream(ctx, a, *server, args[0], func(s *store.Stream) error {
 			change(s, a.now())
 			return nil
 		})
+		if err == nil {
+			err = op.log(ctx, a, verb, on, n, nil)
+		}
 		if err != nil {
 			return err
 		}

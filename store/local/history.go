@@ -128,6 +128,8 @@ func indexFor(f *store.Filter) (bucket []byte) {
 	switch {
 	case f.Held:
 		return bucketHeld
+	case f.Queued && f.Stream != "": // where it waits, which is not where it was accepted when it was rerouted
+		return bucketQueue
 	case byTerm(f):
 		return nil
 	case f.Queued || f.State == store.Queued:

@@ -2,6 +2,7 @@ package local
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mailchute/mailchute/store"
@@ -20,6 +21,7 @@ func encodeAmended(id store.ID, a amended) []byte {
 	b = putTime(b, 3, a.At)
 	b = putString(b, 35, a.Stream)
 	b = putString(b, 36, a.Route)
+	b = putString(b, 37, a.Recipient)
 	for _, p := range a.parts {
 		b = putInt(b, 4, int64(p)+1)
 	}
@@ -42,6 +44,8 @@ func readAmended(f *fields) change {
 			a.Stream = f.text
 		case 36:
 			a.Route = f.text
+		case 37:
+			a.Recipient = f.text
 		default:
 			f.unknown("amend record")
 		}
@@ -73,7 +77,7 @@ func (a amended) amend(d *leased) store.Event {
 	case store.Retry:
 		d.Due, d.DueWhy, e.Kind = a.At, "asked for by "+a.By, store.EventRetried
 	case store.Cancel:
-		e.Kind = store.EventCancelled
+		e.Kind, e.Recipient = store.EventCancelled, a.Recipient
 		a.cancel(d)
 	case store.Reroute:
 		e.Kind, e.Detail = store.EventRerouted, a.reroute(d)+" "+e.Detail
@@ -99,12 +103,14 @@ func (a amended) reroute(d *leased) string {
 func (a amended) cancel(d *leased) {
 	d.Recipients = slices.Clone(d.Recipients)
 	for i := range d.Recipients {
-		if r := &d.Recipients[i]; !r.State.Final() {
+		if r := &d.Recipients[i]; !r.State.Final() && (a.Recipient == "" || strings.EqualFold(a.Recipient, r.Address)) {
 			r.State = store.Cancelled
 			r.Last = store.Reply{Text: "cancelled by " + a.By, At: a.At}
 		}
 	}
-	d.Held, d.Lease, d.epoch = time.Time{}, time.Time{}, 0
+	if d.Done() {
+		d.Held, d.Lease, d.epoch = time.Time{}, time.Time{}, 0
+	}
 }
 
 // choose returns the parts of a message that an amendment changes. It fails

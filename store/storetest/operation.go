@@ -173,6 +173,14 @@ func operationAlter(e *env) {
 		e.Errorf("deliveries = %+v, want the second alone cancelled", ds)
 	}
 	e.alter(store.Alteration{Amendment: store.Hold, At: at(2)}, 0, part(m, 1))
+	two, ds := mail(start, "one.example")
+	ds[0].Recipients = append(ds[0].Recipients, store.Recipient{Address: "other@one.example", State: store.Queued})
+	e.put(two, ds, nil)
+	e.alter(store.Alteration{Amendment: store.Hold, At: at(1)}, 1, part(two, 0))
+	e.alter(store.Alteration{Amendment: store.Cancel, At: at(1), Recipient: "Other@one.example"}, 1, part(two, 0))
+	if d := e.record(two.ID).Deliveries[0]; d.Recipients[0].State != store.Queued || d.Recipients[1].State != store.Cancelled || d.Held.IsZero() {
+		e.Errorf("delivery = %+v, want the second recipient alone cancelled, and the other still held", d)
+	}
 	_, err := e.Alter(e.ctx(), store.Alteration{Amendment: "explode"}, part(m, 0))
 	e.wantErr("Alter", err, store.ErrInvalid)
 	_, err = e.Alter(e.ctx(), store.Alteration{Amendment: store.Hold, At: at(2)}, part(m, 0), store.DeliveryID{Message: store.NewID()})
