@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/mailchute/mailchute/intake"
@@ -292,6 +294,9 @@ func deleteSender(c *call) (any, *Error) {
 	return removed{Message: "Signature " + g.Email + " removed."}, e
 }
 
+// askAgain is when somebody who was asked too often can be asked again.
+const askAgain = 10 * time.Minute
+
 func resendSender(c *call) (any, *Error) {
 	g, e := c.sender(c.snapshot())
 	switch {
@@ -309,6 +314,8 @@ func resendSender(c *call) (any, *Error) {
 		return removed{Message: "Confirmation email for Sender Signature " + g.Email + " was re-sent."}, nil
 	case errors.As(err, &r) && r.Kind == intake.KindSuppressed:
 		return nil, inactive(r)
+	case errors.As(err, &r) && r.Kind == intake.KindBusy:
+		return nil, &Error{Status: http.StatusTooManyRequests, Code: CodeRateLimit, RetryAfter: askAgain, Message: capital(r.Reason) + "."}
 	case errors.As(err, &r) && r.Kind == intake.KindFull:
 		return nil, &errFull
 	}

@@ -100,6 +100,12 @@ func TestSenders_WithoutConfirmations(t *testing.T) {
 	wantError(t, r.asAccount("POST", one+"/resend", ""), 422, 406)
 	c.err = &intake.Refusal{Kind: intake.KindFull}
 	wantError(t, r.asAccount("POST", one+"/resend", ""), 503, 100)
+	c.err = &intake.Refusal{Kind: intake.KindBusy, Reason: "too often"}
+	if a := r.asAccount("POST", one+"/resend", ""); a.header.Get("Retry-After") != "600" {
+		t.Errorf("Retry-After %q", a.header.Get("Retry-After"))
+	} else {
+		wantError(t, a, 429, 429, "Too often.")
+	}
 	c.err = &intake.Refusal{Kind: intake.KindStream}
 	wantError(t, r.asAccount("POST", one+"/resend", ""), 500, 101)
 }

@@ -206,6 +206,35 @@ func TestAsk_SaysWhatFailed(t *testing.T) {
 	}
 }
 
+// A stranger is not asked without end.
+func TestAsk_NotTooOften(t *testing.T) {
+	w := newWorld(t)
+	ask := func(id int64) intake.Kind {
+		var r *intake.Refusal
+		if err := w.desk.Ask(t.Context(), w.store.Snapshot().Signatures[id]); errors.As(err, &r) {
+			return r.Kind
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		return 0
+	}
+	for i := range 6 {
+		if got, want := ask(7), map[bool]intake.Kind{true: intake.KindBusy}[i == 5]; got != want {
+			t.Errorf("question %d: %v, want %v", i+1, got, want)
+		}
+	}
+	if got := ask(8); got != 0 {
+		t.Errorf("another address: %v", got)
+	}
+	w.now = w.now.Add(10 * time.Minute)
+	if got := ask(7); got != 0 {
+		t.Errorf("later: %v", got)
+	}
+	if got := ask(7); got != intake.KindBusy {
+		t.Errorf("at once after that: %v", got)
+	}
+}
+
 // FuzzPath: whatever stands in the path, nothing is confirmed and nothing breaks.
 func FuzzPath(f *testing.F) {
 	f.Add([]byte("B_abc"))

@@ -57,6 +57,7 @@ type Desk struct {
 	intake    Submitter
 	opts      Options
 	page      page
+	questions questions
 }
 
 // New returns a Desk.
@@ -70,6 +71,9 @@ var ErrNoStream = errors.New("the stream for confirmations does not exist")
 // Ask sends the question to the signature's address. It is durable when Ask
 // returns. A *intake.Refusal says why it is not.
 func (d *Desk) Ask(ctx context.Context, g store.Signature) error {
+	if !d.questions.allow(g.ID, d.opts.Now()) {
+		return &intake.Refusal{Kind: intake.KindBusy, Reason: "the owner of this address has been asked often enough for now"}
+	}
 	snap := d.directory.Snapshot()
 	stream, ok := d.opts.Stream(snap)
 	if !ok {
