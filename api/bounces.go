@@ -3,9 +3,7 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"net/mail"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,60 +63,14 @@ func (b *found) of(r store.Record) bool {
 	return true
 }
 
-// source is the message that tells of the bounce: what came back, or else the
-// notice that we wrote to the sender. It is zero where there is neither.
-func (b *found) source() store.ID {
-	if !b.event.Notice.IsZero() {
-		return b.event.Notice
-	}
-	about := "(" + string(message.ActionFailed) + ")"
-	for _, e := range b.in.Events {
-		if e.Kind == store.EventNotice && e.Part == b.event.Part && e.Attempt == b.event.Attempt && strings.Contains(e.Detail, about) {
-			return e.Notice
-		}
-	}
-	return store.ID{}
-}
-
-// details is the answer as it came, in the form of a Diagnostic-Code (RFC 3464
-// 2.3.6).
-func (b *found) details() string {
-	r, parts := b.event.Reply, []string(nil)
-	if r.Code != 0 {
-		parts = append(parts, strconv.Itoa(r.Code))
-	}
-	if r.Enhanced != [3]int{} {
-		parts = append(parts, fmt.Sprintf("%d.%d.%d", r.Enhanced[0], r.Enhanced[1], r.Enhanced[2]))
-	}
-	if parts = append(parts, r.Text); r.Text == "" {
-		parts[len(parts)-1] = b.event.Detail
-	}
-	text := strings.TrimSpace(strings.Join(parts, " "))
-	if r.Code != 0 {
-		return "smtp;" + text
-	}
-	return text
-}
-
-// bareAddress takes the address out of a From field as it is shown.
-func bareAddress(m *store.Message) string {
-	if list, err := mail.ParseAddressList(m.Header.From); err == nil && len(list) > 0 {
-		return list[0].Address
-	}
-	if i, j := strings.LastIndexByte(m.Header.From, '<'), strings.LastIndexByte(m.Header.From, '>'); i >= 0 && i < j {
-		return m.Header.From[i+1 : j]
-	}
-	return m.From
-}
-
 // view makes an answer of a bounce. off is the suppression of its recipient on
 // its stream, nil where there is none.
 func (b *found) view(off *store.Suppression) bounceView {
 	info := bounce.Type(b.Type).Info()
 	v := bounceView{
 		RecordType: "Bounce", ID: b.ID, Type: info.Type, TypeCode: info.Code, Name: info.Name, Description: info.Description,
-		Tag: b.Tag, MessageID: b.Message.String(), ServerID: b.Server, MessageStream: b.Stream, Details: b.details(), Email: b.Recipient,
-		From: bareAddress(&b.in.Message), BouncedAt: stamp(b.At), DumpAvailable: !b.source().IsZero(), Subject: b.in.Message.Header.Subject,
+		Tag: b.Tag, MessageID: b.Message.String(), ServerID: b.Server, MessageStream: b.Stream, Details: b.event.Diagnostic(), Email: b.Recipient,
+		From: b.in.Message.Author(), BouncedAt: stamp(b.At), DumpAvailable: !b.in.Dump(b.event).IsZero(), Subject: b.in.Message.Header.Subject,
 	}
 	v.Inactive = off != nil && deactivates(b.Type)
 	v.CanActivate = v.Inactive && !off.Binding()
@@ -291,7 +243,7 @@ func (c *call) bounce() (b found, _ *Error) {
 
 // content reads what tells of the bounce, "" where that is not there.
 func (c *call) content(b found) (string, *Error) {
-	id := b.source()
+	id := b.in.Dump(b.event)
 	if id.IsZero() {
 		return "", nil
 	}

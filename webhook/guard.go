@@ -124,6 +124,6 @@ func (g Guard) control(_, address string, _ syscall.RawConn) error {
 	return g.check(to.Addr())
 }
 
-func (g Guard) dialer() *net.Dialer {
-	return &net.Dialer{Timeout: connectTimeout, Control: g.control}
+func (g Guard) dialer(r *net.Resolver) *net.Dialer {
+	return &net.Dialer{Timeout: connectTimeout, Resolver: r, Control: g.control}
 }

@@ -3,6 +3,7 @@ package webhook
 import (
 	"crypto/x509"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime"
 	"slices"
@@ -16,6 +17,7 @@ type Options struct {
 	Log         *slog.Logger
 	Guard       Guard           // what may be connected to; nothing internal
 	RootCAs     *x509.CertPool  // who vouches for endpoints; the system's
+	Resolver    *net.Resolver   // the system's
 	Timeout     time.Duration   // of one try, redirects included; 30 s
 	Schedule    []time.Duration // waits after the first, second … try; Postmark's
 	PerEndpoint int             // tries of one endpoint at a time; 4

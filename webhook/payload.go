@@ -79,7 +79,7 @@ func payload(ctx context.Context, mail Mail, n *store.Notification, t store.Trig
 	c := commonOf(n, &r.Message)
 	switch n.Trigger {
 	case store.TriggerDelivery:
-		return encode(deliveryPayload{c, n.Event.Recipient, stamp(n.Event.At), details(&n.Event)})
+		return encode(deliveryPayload{c, n.Event.Recipient, stamp(n.Event.At), n.Event.Diagnostic()})
 	case store.TriggerBounce, store.TriggerSpamComplaint:
 		p, err := bounced(ctx, mail, n, &r, c, t)
 		if err != nil {

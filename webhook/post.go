@@ -40,7 +40,7 @@ func newPoster(o *Options) *poster {
 	if transport == nil {
 		transport = &http.Transport{
 			Proxy:                  nil, // a proxy would connect where the guard does not see it
-			DialContext:            o.Guard.dialer().DialContext,
+			DialContext:            o.Guard.dialer(o.Resolver).DialContext,
 			TLSClientConfig:        &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    o.Timeout,
 			ForceAttemptHTTP2:      true,

@@ -284,7 +284,7 @@ func (a *app) webhookTest() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		opts, err := a.cfg.Webhooks.options(nil)
+		opts, err := a.cfg.Webhooks.options(nil, a.cfg.Delivery.Resolver)
 		if err != nil {
 			return err
 		}

@@ -122,7 +122,7 @@ func openServer(cfg Config, log *slog.Logger) (_ *server, err error) {
 	if err := s.openListeners(in); err != nil {
 		return nil, err
 	}
-	hooks, err := cfg.Webhooks.options(log.With("part", "webhook"))
+	hooks, err := cfg.Webhooks.options(log.With("part", "webhook"), cfg.Delivery.Resolver)
 	if err != nil {
 		return nil, err
 	}

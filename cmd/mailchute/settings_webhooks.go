@@ -50,11 +50,15 @@ func (c WebhooksConfig) validate(p *problems) {
 
 func (c WebhooksConfig) guard() webhook.Guard { return webhook.Guard{Allow: c.Allow} }
 
-// options are those of the sender.
-func (c WebhooksConfig) options(log *slog.Logger) (webhook.Options, error) {
+// options are those of the sender, which asks the name server that deliveries ask.
+func (c WebhooksConfig) options(log *slog.Logger, resolver string) (webhook.Options, error) {
 	roots, err := rootCAs("webhooks.ca_file", c.CAFile)
-	return webhook.Options{
+	o := webhook.Options{
 		Log: log, Guard: c.guard(), RootCAs: roots, Timeout: c.Timeout, Schedule: c.Schedule, Total: c.Concurrency, PerEndpoint: c.PerEndpoint, Rate: c.Rate,
 		KeepDead: c.KeepDead, MaxWaiting: c.MaxWaiting, MaxDead: c.MaxDead,
-	}, err
+	}
+	if resolver != "" {
+		o.Resolver = nameServerAt(resolver).r
+	}
+	return o, err
 }

@@ -1,0 +1,59 @@
+package store
+
+import (
+	"fmt"
+	"net/mail"
+	"strconv"
+	"strings"
+)
+
+// Diagnostic is the answer that an event tells of, in the form of a
+// Diagnostic-Code (RFC 3464 2.3.6), or our words where there was none.
+func (e Event) Diagnostic() string {
+	r, parts := e.Reply, []string(nil)
+	if r.Code != 0 {
+		parts = append(parts, strconv.Itoa(r.Code))
+	}
+	if r.Enhanced != [3]int{} {
+		parts = append(parts, fmt.Sprintf("%d.%d.%d", r.Enhanced[0], r.Enhanced[1], r.Enhanced[2]))
+	}
+	if parts = append(parts, r.Text); r.Text == "" {
+		parts[len(parts)-1] = e.Detail
+	}
+	text := strings.TrimSpace(strings.Join(parts, " "))
+	if r.Code != 0 {
+		return "smtp;" + text
+	}
+	return text
+}
+
+// noticeOfFailure is in the detail of an EventNotice about failures, and in that of
+// no other.
+const noticeOfFailure = "(failed)"
+
+// Dump returns the message that tells of the bounce which an event of the record
+// is: what came back, or else the notice that we wrote to the sender. It is zero
+// where there is neither.
+func (r Record) Dump(e Event) ID {
+	if !e.Notice.IsZero() {
+		return e.Notice
+	}
+	for _, o := range r.Events {
+		if o.Kind == EventNotice && o.Part == e.Part && o.Attempt == e.Attempt && strings.Contains(o.Detail, noticeOfFailure) {
+			return o.Notice
+		}
+	}
+	return ID{}
+}
+
+// Author is the address in the From field, or where that has none the
+// reverse-path.
+func (m *Message) Author() string {
+	if list, err := mail.ParseAddressList(m.Header.From); err == nil && len(list) > 0 {
+		return list[0].Address
+	}
+	if i, j := strings.LastIndexByte(m.Header.From, '<'), strings.LastIndexByte(m.Header.From, '>'); i >= 0 && i < j {
+		return m.Header.From[i+1 : j]
+	}
+	return m.From
+}
