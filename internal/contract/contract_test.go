@@ -85,6 +85,17 @@ func TestChecker_AcceptedWithoutToken(t *testing.T) {
 	}
 }
 
+func TestChecker_HeaderOfARequest(t *testing.T) {
+	for key, wrong := range map[string]string{"": "", "abc": "", "abcd": "X-Key"} {
+		u, _ := url.Parse("/things/7?count=1")
+		resp := &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}, "X-Id": {"1"}}}
+		err := newChecker(t).Exchange(&http.Request{Method: "POST", URL: u, Header: http.Header{"X-Token": {"t"}, "X-Key": {key}}}, nil, resp, []byte(`{"ID":7}`))
+		if wrong == "" && err != nil || wrong != "" && (err == nil || !strings.Contains(err.Error(), wrong)) {
+			t.Errorf("key %q: %v", key, err)
+		}
+	}
+}
+
 func TestChecker_Covers(t *testing.T) {
 	c := newChecker(t)
 	if got := c.Unanswered(); len(got) != 2 {

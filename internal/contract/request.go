@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -23,7 +22,7 @@ func (c *Checker) request(e endpoint, req *http.Request, sent []byte) error {
 		}
 	}
 	for _, at := range e.parameters {
-		if err := c.parameter(e, at, query, req.URL); err != nil {
+		if err := c.parameter(e, at, query, req); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -44,13 +43,17 @@ func (c *Checker) token(e endpoint, h http.Header) error {
 }
 
 // parameter checks one at a location of the document.
-func (c *Checker) parameter(e endpoint, at string, query map[string]string, u *url.URL) error {
+func (c *Checker) parameter(e endpoint, at string, query map[string]string, req *http.Request) error {
 	at = c.follow(at)
 	p := c.object(at)
 	name := fmt.Sprint(p["name"])
 	text, there := query[name]
-	if p["in"] == "path" {
-		text, there = split(u.Path)[slices.Index(e.segments, "{"+name+"}")], true
+	switch p["in"] {
+	case "header":
+		text = req.Header.Get(name)
+		there = text != ""
+	case "path":
+		text, there = split(req.URL.Path)[slices.Index(e.segments, "{"+name+"}")], true
 	}
 	switch {
 	case p["style"] == "form": // of an object: its keys are parameters
