@@ -174,6 +174,7 @@ func TestAPI_HardBounceUntilItIsActivated(t *testing.T) {
 	}
 	w.told(hook, "Bounce", gone, "ID", bounces[0]["ID"])
 	w.told(hook, "SubscriptionChange", gone, "SuppressSending", true)
+	w.counts(map[string]float64{"Sent": 1, "Bounced": 1})
 	if status, a := w.server.try("POST", "/email", map[string]string{"From": "shop@sender.example", "To": gone, "Subject": "kept", "TextBody": "text"}); status != 422 || a["ErrorCode"] != float64(406) {
 		t.Errorf("the next message: %d %v", status, a)
 	}
@@ -189,6 +190,7 @@ func TestAPI_HardBounceUntilItIsActivated(t *testing.T) {
 	}
 	w.told(hook, "Delivery", gone, "Recipient", gone)
 	w.told(hook, "SubscriptionChange", gone, "SuppressSending", false)
+	w.counts(map[string]float64{"Sent": 2, "Bounced": 1})
 }
 
 // told waits for an event that has a value.
@@ -198,5 +200,22 @@ func (w *apiWorld) told(e *endpoint, kind, address, key string, want any) {
 		return slices.ContainsFunc(e.of(kind, address), func(v map[string]any) bool { return v[key] == want })
 	}) {
 		w.t.Errorf("no %s of %s with %s %v: %v", kind, address, key, want, e.of(kind, address))
+	}
+}
+
+// counts waits for the statistics.
+func (w *apiWorld) counts(want map[string]float64) {
+	w.t.Helper()
+	var got map[string]any
+	if !until(15*time.Second, func() bool {
+		got = w.server.call("GET", "/stats/outbound", nil)
+		for key, n := range want {
+			if got[key] != n {
+				return false
+			}
+		}
+		return true
+	}) {
+		w.t.Errorf("statistics %v, want %v", got, want)
 	}
 }

@@ -62,6 +62,16 @@ assert.deepEqual((await client.getWebhooks({ messageStream: "outbound" })).Webho
 assert.match((await client.deleteWebhook(hook.ID)).Message, /removed/);
 await assert.rejects(client.getWebhook(hook.ID), { name: "ApiInputError", code: 1352 });
 
+const overview = await eventually(() => client.getOutboundOverview(), (o) => o.Sent >= 3);
+assert.deepEqual([overview.Bounced, overview.SpamComplaints, overview.Opens], [0, 0, 0]);
+assert.equal((await client.getSentCounts({ tag: "e2e" })).Sent, 1);
+assert.equal((await client.getSentCounts({ tag: "none" })).Sent, 0);
+for (const counts of [client.getBounceCounts(), client.getSpamComplaintsCounts(), client.getTrackedEmailCounts(), client.getEmailOpenCounts(),
+  client.getEmailOpenPlatformUsage(), client.getEmailOpenClientUsage(), client.getEmailOpenReadTimes(), client.getClickCounts(),
+  client.getClickBrowserUsage(), client.getClickPlatformUsage(), client.getClickLocation()]) {
+  assert.ok(Array.isArray((await counts).Days));
+}
+
 const server = await account.createServer({ Name: "e2e-api", Color: "red" });
 const own = await new postmark.ServerClient(server.ApiTokens[0], options).getServer();
 assert.equal(own.ID, server.ID);
