@@ -18,15 +18,16 @@ import (
 // sink is the mail host at the end of every route. What it answers depends on
 // the recipient: nobody… does not exist, later… is put off until the sink is
 // told to be patient no more. It writes everything down in the ledger before
-// its 250 leaves.
+// its 250 leaves. Every second connection offers CHUNKING.
 type sink struct {
 	listener net.Listener
 	ledger   *ledger
 	work     sync.WaitGroup
 
 	mu      sync.Mutex
-	lenient bool // guarded by mu
+	lenient bool // guarded by mu, as is what follows
 	conns   map[net.Conn]bool
+	taken   int // connections so far
 }
 
 func openSink(l *ledger) (*sink, error) {
@@ -64,9 +65,11 @@ func (s *sink) accept() {
 		}
 		s.mu.Lock()
 		s.conns[c] = true
+		s.taken++
+		chunking := s.taken%2 == 0
 		s.mu.Unlock()
 		s.work.Go(func() {
-			_ = s.talk(c) // a relay that was killed leaves broken connections
+			_ = s.talk(c, chunking) // a relay that was killed leaves broken connections
 			_ = c.Close()
 			s.mu.Lock()
 			delete(s.conns, c)
@@ -82,10 +85,12 @@ type session struct {
 	w    *bufio.Writer
 	from string
 	to   []string
+
+	chunking bool // BDAT is offered
 }
 
-func (s *sink) talk(c net.Conn) error {
-	e := &session{sink: s, r: bufio.NewReaderSize(c, 64<<10), w: bufio.NewWriter(c)}
+func (s *sink) talk(c net.Conn, chunking bool) error {
+	e := &session{sink: s, chunking: chunking, r: bufio.NewReaderSize(c, 64<<10), w: bufio.NewWriter(c)}
 	e.say("220 sink.example ESMTP")
 	for {
 		if e.r.Buffered() == 0 {
@@ -108,7 +113,11 @@ func (e *session) say(reply string) { _, _ = e.w.WriteString(reply + "\r\n") } /
 func (e *session) command(line string) (done bool, err error) {
 	switch verb, arg, _ := strings.Cut(line, " "); strings.ToUpper(verb) {
 	case "EHLO":
-		e.say("250-sink.example\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250 8BITMIME")
+		e.say("250-sink.example\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES")
+		if e.chunking {
+			e.say("250-CHUNKING")
+		}
+		e.say("250 8BITMIME")
 	case "MAIL":
 		e.from, e.to = pathOf(arg), nil
 		e.say("250 2.1.0 ok")
@@ -116,6 +125,8 @@ func (e *session) command(line string) (done bool, err error) {
 		e.recipient(pathOf(arg))
 	case "DATA":
 		return false, e.data()
+	case "BDAT":
+		return false, e.chunk(arg)
 	case "RSET":
 		e.from, e.to = "", nil
 		e.say("250 2.0.0 ok")
@@ -163,11 +174,34 @@ func (e *session) data() error {
 	if err != nil {
 		return err // without its final dot it was never here
 	}
+	e.take(content)
+	return nil
+}
+
+// chunk reads the only chunk of a message.
+func (e *session) chunk(arg string) error {
+	var size int64
+	if _, err := fmt.Sscanf(arg, "%d LAST", &size); err != nil {
+		return fmt.Errorf("BDAT %s: %w", arg, err)
+	}
+	content := make([]byte, size)
+	if _, err := io.ReadFull(e.r, content); err != nil {
+		return err
+	}
+	if len(e.to) == 0 {
+		e.say("554 5.5.1 no valid recipients")
+		return nil
+	}
+	e.take(bytes.ReplaceAll(content, []byte("\r\n"), []byte("\n")))
+	return nil
+}
+
+// take writes a message down, with LF, and says so.
+func (e *session) take(content []byte) {
 	for _, to := range e.to {
 		e.ledger.arrived(e.from, to, idIn(content), bodySum(content))
 	}
 	e.say("250 2.0.0 taken")
-	return nil
 }
 
 // The trace that the relay adds names the message; what it writes itself is
