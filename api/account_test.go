@@ -255,12 +255,16 @@ func TestMessages_Events(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	left := store.Event{At: now, Kind: store.EventUnsubscribed}
+	if err := r.store.Return(t.Context(), store.Return{Message: id, Was: store.Sent, State: store.Sent, Events: []store.Event{left}}); err != nil {
+		t.Fatal(err)
+	}
 	a := wantOK(t, r.as("GET", "/messages/outbound/"+id.String()+"/details", ""))
 	var got []string
 	for _, e := range a.list("MessageEvents") {
-		got = append(got, fmt.Sprint(e["Type"], e["Recipient"], e["Details"].(map[string]any)["DestinationServer"]))
+		got = append(got, fmt.Sprint(e["Type"], e["Recipient"], e["Details"].(map[string]any)["DestinationServer"], e["Details"].(map[string]any)["Origin"]))
 	}
-	if want := "[Transientb@y.examplemx.example Deliveredb@y.examplemx.example]"; fmt.Sprint(got) != want || a.text("Status") != "Sent" {
+	if want := "[Transientb@y.examplemx.example<nil> Deliveredb@y.examplemx.example<nil> SubscriptionChangedb@y.example<nil>Recipient]"; fmt.Sprint(got) != want || a.text("Status") != "Sent" {
 		t.Errorf("events %v, want %s, in %s", got, want, a.raw)
 	}
 	if l := wantOK(t, r.as("GET", "/messages/outbound?count=1&offset=0&status=processed", "")); l.text("TotalCount") != "1" {

@@ -202,6 +202,7 @@ func events(e store.Event, r store.Record) []messageEvent {
 	kind := map[store.EventKind]string{
 		store.EventSent: "Delivered", store.EventCaptured: "Delivered", store.EventDeferred: "Transient",
 		store.EventBounced: "Bounced", store.EventExpired: "Bounced", store.EventCancelled: "Bounced",
+		store.EventUnsubscribed: "SubscriptionChanged",
 	}[e.Kind]
 	if kind == "" {
 		return nil
@@ -211,7 +212,10 @@ func events(e store.Event, r store.Record) []messageEvent {
 		to = recipientsOf(r, e.Part)
 	}
 	details := map[string]string{"DeliveryMessage": e.Reply.Text, "DestinationServer": e.Reply.Host, "DestinationIP": ""}
-	if kind == "Bounced" {
+	switch kind {
+	case "SubscriptionChanged":
+		details = map[string]string{"Origin": string(store.OriginRecipient), "SuppressSending": "True"}
+	case "Bounced":
 		details = map[string]string{"Summary": strings.TrimSpace(e.Reply.Text + " " + e.Detail)}
 		if e.Bounce != "" {
 			details["BounceID"] = strconv.FormatInt(e.BounceID(r.Message.ID), 10)
