@@ -357,7 +357,7 @@ func TestRoutes_Weights(t *testing.T) {
 		tr.set("three.test", &down)
 		tr.set("one.test", &down)
 		submitMany(q, "outbound", 4, 1)
-		time.Sleep(time.Second)
+		time.Sleep(30 * time.Second) // those that find no place on it at once come back in ten
 		synctest.Wait()
 		if got := tr.counts(); got != "none.test:4 one.test:10 three.test:30" {
 			t.Errorf("when those with a weight are down: %s", got)
@@ -451,7 +451,7 @@ func TestRoutes_RestingSiteHoldsNothing(t *testing.T) {
 		tr.set("a.test", &busy)
 		submitMany(q, "outbound", 20, 1)
 		alone := submitMany(q, "alone", 1, 1)[0]
-		time.Sleep(2 * time.Second)
+		time.Sleep(30 * time.Second)
 		synctest.Wait()
 		if got := tr.counts(); got != "b.test:20" {
 			t.Errorf("recipients by route: %s, want all by the second", got)
