@@ -14,7 +14,7 @@
 // Directory.Change return nil, their effect survives a crash of the process and
 // a loss of power.
 //
-// The same holds for the writing methods of Suppressions.
+// The same holds for the writing methods of Suppressions and Notifications.
 //
 // Delivery is at least once. A delivery is claimed before it is dialled and
 // resolved after the remote answered; a crash between the two repeats it.

@@ -223,9 +223,9 @@ type NotificationLimits struct {
 }
 
 // Notifications is the queue of events for webhooks. An event of a message that
-// was recorded, and a change of a suppression list, is queued for each webhook
-// that its stream then has for it, once, and durably when the engine next
-// brings its state to disk after a crash at the latest: no kill can lose one.
+// was recorded, and a change of a suppression list, is queued once for each
+// webhook that its stream has for it: within a second, or where a crash comes
+// first by the next opening. No kill can lose one.
 //
 // Notifications of one webhook about one message are in order, and so are those
 // about one address on a list: the second becomes due when the first is done
