@@ -228,6 +228,12 @@ func TestMessages(t *testing.T) {
 	if a := wantOK(t, r.as("GET", "/messages/outbound?count=1&offset=1", "")); a.text("TotalCount") != "3" || len(a.list("Messages")) != 1 || a.list("Messages")[0]["MessageID"] != two {
 		t.Errorf("second page: %s", a.raw)
 	}
+	named := wantOK(t, r.as("POST", "/email", `{"From":"a@x.example","To":"b@y.example, \"Doe, Jörg\" <jd@y.example>","Cc":"Cy <c@y.example>","Bcc":"Di <d@y.example>","Subject":"Names","TextBody":"t"}`)).text("MessageID")
+	listed := wantOK(t, r.as("GET", "/messages/outbound?count=1&offset=0&subject=names", "")).list("Messages")[0]
+	if got := fmt.Sprint(listed["To"], listed["Cc"], listed["Bcc"]); listed["MessageID"] != named ||
+		got != "[map[Email:b@y.example Name:<nil>] map[Email:jd@y.example Name:Doe, Jörg]] [map[Email:c@y.example Name:Cy]] [map[Email:d@y.example Name:<nil>]]" {
+		t.Errorf("names: %s", got)
+	}
 	d := wantOK(t, r.as("GET", "/messages/outbound/"+one+"/details", ""))
 	if d.text("TextBody") != "t\r\n" && d.text("TextBody") != "t" || !strings.HasPrefix(d.text("HtmlBody"), "<p>h") || d.text("Status") != "Queued" ||
 		d.list("Bcc")[0]["Email"] != "hidden@w.example" || fmt.Sprint(d.body["Attachments"]) != "[f.txt]" || d.text("Subject") != "s" || fmt.Sprint(d.body["MessageEvents"]) != "[]" {

@@ -149,7 +149,7 @@ func status(r store.Record) string {
 func outbound(r store.Record, sandbox bool) outboundMessage {
 	m := r.Message
 	o := outboundMessage{
-		Tag: m.Tag, MessageID: m.ID.String(), MessageStream: m.Stream, To: persons(m.Header.To), Cc: persons(m.Header.Cc), Bcc: []person{},
+		Tag: m.Tag, MessageID: m.ID.String(), MessageStream: m.Stream, To: persons(m.Header.To, m.Header.Names), Cc: persons(m.Header.Cc, m.Header.Names[min(len(m.Header.To), len(m.Header.Names)):]), Bcc: []person{},
 		Recipients: []string{}, ReceivedAt: stamp(m.Accepted), From: m.Header.From, Subject: m.Header.Subject, Attachments: []string{},
 		Status: status(r), TrackOpens: m.TrackOpens != nil && *m.TrackOpens, TrackLinks: m.TrackLinks, Metadata: m.Metadata, Sandboxed: sandbox,
 	}
@@ -171,10 +171,14 @@ func outbound(r store.Record, sandbox bool) outboundMessage {
 	return o
 }
 
-func persons(addresses []string) []person {
+// persons puts addresses and names together. There may be fewer names.
+func persons(addresses, names []string) []person {
 	out := make([]person, len(addresses))
 	for i, a := range addresses {
 		out[i] = person{Email: a}
+		if i < len(names) && names[i] != "" {
+			out[i].Name = &names[i]
+		}
 	}
 	return out
 }

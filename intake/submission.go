@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -235,25 +236,25 @@ const (
 )
 
 func display(h *message.Header) store.Display {
-	return store.Display{
-		Subject:   cut(h.Get("Subject")),
-		From:      cut(h.Get("From")),
-		To:        addresses(h, "To"),
-		Cc:        addresses(h, "Cc"),
-		MessageID: cut(h.Get("Message-ID")),
+	d := store.Display{Subject: cut(h.Get("Subject")), From: cut(h.Get("From")), MessageID: cut(h.Get("Message-ID"))}
+	var to, cc []string
+	d.To, to = addresses(h, "To")
+	d.Cc, cc = addresses(h, "Cc")
+	if names := append(to, cc...); slices.ContainsFunc(names, func(name string) bool { return name != "" }) {
+		d.Names = names
 	}
+	return d
 }
 
-func addresses(h *message.Header, field string) []string {
+func addresses(h *message.Header, field string) (out, names []string) {
 	list, err := h.AddressList(field)
 	if err != nil {
-		return nil // To and Cc are for display only; the envelope is law
+		return nil, nil // To and Cc are for display only; the envelope is law
 	}
-	var out []string
 	for _, m := range list[:min(len(list), displayAddresses)] {
-		out = append(out, cut(m.Address.String()))
+		out, names = append(out, cut(m.Address.String())), append(names, cut(m.Name))
 	}
-	return out
+	return out, names
 }
 
 func cut(s string) string {

@@ -69,6 +69,9 @@ type Display struct {
 	To        []string `json:"to,omitempty"`
 	Cc        []string `json:"cc,omitempty"`
 	MessageID string   `json:"message_id,omitempty"`
+	// Names are the display names of To, then of Cc, "" where one has none; empty
+	// where none of them has one.
+	Names []string `json:"names,omitempty"`
 }
 
 // State is where a recipient stands.

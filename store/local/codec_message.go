@@ -175,7 +175,11 @@ func putDisplay(b []byte, d *store.Display) []byte {
 	for _, cc := range d.Cc {
 		b = putText(b, 4, cc)
 	}
-	return putString(b, 5, d.MessageID)
+	b = putString(b, 5, d.MessageID)
+	for _, name := range d.Names {
+		b = putText(b, 41, name)
+	}
+	return b
 }
 
 // putText is putString for elements of a list, where "" counts.
@@ -203,6 +207,10 @@ func readDisplay(f *fields) (d store.Display) {
 			}
 		case 5:
 			d.MessageID = f.text
+		case 41:
+			if !f.light {
+				d.Names = append(d.Names, f.text)
+			}
 		default:
 			f.unknown("header")
 		}

@@ -24,7 +24,7 @@ func encodeState(s *state) []byte {
 // decodeState is the inverse of encodeState. It keeps nothing of v.
 func decodeState(v []byte) (*state, error) { return decodeStateAs(v, false) }
 
-// decodeLight is decodeState without events, body, places, and the To and Cc of
+// decodeLight is decodeState without events, body, places, and To, Cc and names of
 // the header: a third of the time. The result is for reading what searches compare.
 func decodeLight(v []byte) (*state, error) { return decodeStateAs(v, true) }
 
