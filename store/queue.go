@@ -209,6 +209,7 @@ type History interface {
 	List(ctx context.Context, f Filter, cursor string, limit int) ([]Record, string, error)
 	// Search returns up to limit messages that match, newest first, after
 	// skipping offset of them, and how many match in all. It sees what List sees.
+	// Stream is the one that a message was accepted for, also where it was rerouted.
 	// A search of one stream that leaves State, Held and Bounce zero is answered
 	// from an index.
 	Search(ctx context.Context, f Filter, offset, limit int) ([]Record, int, error)

@@ -250,6 +250,7 @@ type found struct {
 type searching struct {
 	s      *Store
 	filter store.Filter
+	match  store.Filter // filter without the stream, which is that of acceptance here, wherever mail waits
 	upper  stamp
 	floor  stamp
 	want   int // the window's end
@@ -274,7 +275,8 @@ func (s *Store) Search(ctx context.Context, f store.Filter, offset, limit int) (
 	if offset < 0 || limit < 0 || limit > listMost {
 		return nil, 0, fmt.Errorf("searching messages from %d to %d: %w", offset, offset+limit, store.ErrInvalid)
 	}
-	q := &searching{s: s, filter: f, want: offset + limit}
+	q := &searching{s: s, filter: f, match: f, want: offset + limit}
+	q.match.Stream = ""
 	q.upper, q.floor = timeBounds(&f)
 	q.compareNewer()
 	var records []store.Record
@@ -320,7 +322,7 @@ func (q *searching) compareNewer() {
 		if e.drop != nil {
 			q.without = append(q.without, e.drop.stamp())
 		}
-		if !e.gone && compareStamps(st, q.upper) < 0 && compareStamps(st, q.floor) >= 0 && matches(&q.filter, e.state) {
+		if !e.gone && compareStamps(st, q.upper) < 0 && compareStamps(st, q.floor) >= 0 && matches(&q.match, e.state) {
 			q.overlay = append(q.overlay, found{st, e.state})
 		}
 	}
@@ -369,7 +371,7 @@ func (q *searching) take(st stamp, certain bool) error {
 			decode = decodeState
 		}
 		one, err := stateOf(q.message, st.id(), decode)
-		if err != nil || one == nil || !matches(&q.filter, one) {
+		if err != nil || one == nil || !matches(&q.match, one) {
 			return err
 		}
 	}
@@ -395,7 +397,7 @@ func (q *searching) page(tx *bbolt.Tx, offset int) ([]store.Record, error) {
 			if err != nil {
 				return nil, err
 			}
-			if f.state = st.voidLeases(q.s.epoch); !matches(&q.filter, f.state) {
+			if f.state = st.voidLeases(q.s.epoch); !matches(&q.match, f.state) {
 				q.total-- // two values with one term
 				continue
 			}

@@ -11,6 +11,7 @@ var historyTests = []test{
 	{"ListIsNewestFirst", historyOrder},
 	{"ListFilters", historyFilters},
 	{"SearchSeesEveryWrite", searchSees},
+	{"SearchOfTheRerouted", searchRerouted},
 	{"SearchOfNoWindow", func(e *env) {
 		_, _, err := e.Search(e.ctx(), store.Filter{}, -1, 10)
 		e.wantErr("Search", err, store.ErrInvalid)
@@ -177,6 +178,18 @@ func searchSees(e *env) {
 	}
 	if _, n, err := e.Search(e.ctx(), f, 0, 1); n != 41 || err != nil {
 		e.Errorf("after Prune %d are found, %v, want 41", n, err)
+	}
+}
+
+// searchRerouted finds a message where it was accepted, wherever it waits.
+func searchRerouted(e *env) {
+	e.server(7, "outbound", "other")
+	m := e.accept(start, "one.example")
+	e.alter(store.Alteration{Amendment: store.Reroute, At: at(1), Stream: "other"}, 1, part(m, 0))
+	for range 2 {
+		e.wantFound("where it was accepted", store.Filter{Server: 7, Stream: "outbound", Queued: true}, []store.ID{m.ID})
+		e.wantFound("where it waits", store.Filter{Server: 7, Stream: "other", Queued: true}, nil)
+		e.reopen()
 	}
 }
 
