@@ -14,7 +14,9 @@
 //
 // The directory (accounts, servers, streams, tokens …) is written to the same
 // bbolt file synchronously and is not in the journal. Readers get it from
-// memory.
+// memory. The suppression lists and the events that wait for webhooks lie there
+// alone too; what an event of a message causes is queued by the transaction that
+// brings it into the view.
 //
 // # Files of the directory, mode 0700
 //
