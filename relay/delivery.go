@@ -94,7 +94,9 @@ func (d *Dispatcher) decide(ctx context.Context, c store.Claimed, st start) (dec
 	key := store.StreamKey{Server: c.Delivery.Server, Stream: c.Delivery.Stream}
 	act, stream := actionOf(d.directory.Snapshot(), key)
 	var err error
+	cut := d.interrupted(c)
 	events, err = d.withhold(ctx, &c, act)
+	events = append(cut, events...)
 	switch {
 	case err != nil:
 		return d.listUnread(c, err)
@@ -106,11 +108,14 @@ func (d *Dispatcher) decide(ctx context.Context, c store.Claimed, st start) (dec
 		return d.opts.Policy.Capture(c, now, "kept by the stream's mode; nothing was sent")
 	case d.opts.Policy.Expired(c.Delivery, now.Add(-d.clock.jumped())):
 		decision = d.opts.Policy.Expire(c, now)
+	case c.Delivery.Uncertain && stream.Uncertain == store.UncertainHold:
+		return d.awaitPerson(c)
 	case st.memo != "" && c.Delivery.Route == "":
 		decision = d.putOff(c, st.memo)
 	default:
 		decision = d.send(ctx, c, st, stream, act, &s)
 	}
+	d.holdUncertain(&decision, stream)
 	d.addNotices(ctx, c, stream, &decision)
 	d.panicked.forget(c.Message.ID)
 	return decision
@@ -141,7 +146,7 @@ func (d *Dispatcher) send(ctx context.Context, c store.Claimed, st start, stream
 		r := c.Delivery.Recipients[i]
 		job.Recipients = append(job.Recipients, d.forwarded(c, stream, i, r))
 	}
-	job.Known = &s.known
+	job.Known, job.Ending = &s.known, d.announcer(c).ending
 	if act == actRedirect {
 		// The copy is for the people who test: what becomes of it must not be reported to the sender's world.
 		job.Recipients = []Rcpt{{Address: stream.RedirectTo, Notify: "NEVER"}}

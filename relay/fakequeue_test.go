@@ -25,6 +25,8 @@ type fakeQueue struct {
 	pending    []store.Ticket
 	changed    chan struct{}
 	claims     int
+	endings    int
+	endingErr  error
 	resolveErr []error // given in this order, before any success
 	claimErr   []error
 	watchErr   error
@@ -135,10 +137,29 @@ func (q *fakeQueue) Claim(ctx context.Context, id store.DeliveryID, attempt int,
 		return store.Claimed{}, store.ErrNotDue
 	}
 	q.claims++
-	d.Attempt, d.Lease = attempt+1, lease
+	claimed := d
+	claimed.Attempt, claimed.Lease, claimed.Uncertain = attempt+1, lease, d.Uncertain || d.Ending != ""
+	d = claimed
+	d.Ending = ""
 	q.deliveries[id] = d
 	q.announce(d)
-	return store.Claimed{Message: q.messages[id.Message], Delivery: d}, nil
+	return store.Claimed{Message: q.messages[id.Message], Delivery: claimed}, nil
+}
+
+func (q *fakeQueue) Ending(_ context.Context, id store.DeliveryID, attempt int, route string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	d, ok := q.deliveries[id]
+	if !ok || d.Attempt != attempt || d.Lease.IsZero() {
+		return store.ErrStale
+	}
+	if q.endingErr != nil {
+		return q.endingErr
+	}
+	d.Ending = route
+	q.deliveries[id] = d
+	q.endings++
+	return nil
 }
 
 func (q *fakeQueue) Resolve(_ context.Context, r store.Resolution) error {
@@ -154,7 +175,10 @@ func (q *fakeQueue) Resolve(_ context.Context, r store.Resolution) error {
 		return store.ErrStale
 	}
 	d := r.Delivery
-	d.Lease, d.Held = time.Time{}, old.Held
+	d.Lease, d.Held, d.Ending = time.Time{}, old.Held, ""
+	if d.Held.IsZero() && !d.Done() {
+		d.Held = r.Held
+	}
 	q.deliveries[d.ID] = d
 	q.events[d.ID.Message] = append(q.events[d.ID.Message], r.Events...)
 	for _, n := range r.Notices {

@@ -52,6 +52,7 @@ type errand struct {
 	domain  string
 	env     envelope // rcpts: those without a result yet
 	open    func(context.Context) (io.ReadCloser, error)
+	ending  func(context.Context, string) error
 	results map[int]Result
 	met     []string // addresses that were reached out of their turn
 }
@@ -144,7 +145,7 @@ func (n *network) errands(job Job, results map[int]Result) []*errand {
 		}
 		e := byDomain[domain]
 		if e == nil {
-			e = &errand{route: job.Route, sources: job.Sources, domain: domain, open: job.Open, results: results, env: envelope{message: job.Message, from: from}}
+			e = &errand{route: job.Route, sources: job.Sources, domain: domain, open: job.Open, ending: job.Ending, results: results, env: envelope{message: job.Message, from: from}}
 			byDomain[domain] = e
 			list = append(list, e)
 		}
@@ -257,4 +258,12 @@ func tooMany(batch []forward, results map[int]Result) []forward {
 		}
 	}
 	return again
+}
+
+// announce is what a transaction calls before the end of its content.
+func (e *errand) announce() func(context.Context) error {
+	if e.ending == nil {
+		return nil
+	}
+	return func(ctx context.Context) error { return e.ending(ctx, e.route.Key()) }
 }

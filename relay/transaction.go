@@ -17,8 +17,9 @@ type transaction struct {
 	c        *conn
 	env      envelope
 	open     func(context.Context) (io.ReadCloser, error)
-	commands []string // RCPT, for env.rcpts
-	chunk    bool     // the content goes by BDAT in place of DATA
+	ending   func(context.Context) error // nil: the end of the content is not announced
+	commands []string                    // RCPT, for env.rcpts
+	chunk    bool                        // the content goes by BDAT in place of DATA
 
 	results  map[int]Result // by forward.index: what is decided
 	accepted []forward      // RCPT was answered 2xx
@@ -249,6 +250,11 @@ func (t *transaction) transfer(ctx context.Context, body io.Reader, release func
 		t.decideAll(f)
 		return
 	}
+	if f := t.announce(ctx); f != nil {
+		t.c.kill()
+		t.decideAll(f)
+		return
+	}
 	if !release() {
 		t.decideAll(t.c.broken(ctx, phaseBody, context.Cause(ctx)))
 		return
@@ -273,6 +279,18 @@ func (t *transaction) transfer(ctx context.Context, body io.Reader, release func
 		return
 	}
 	t.answered(r)
+}
+
+// announce says that the content is about to be ended. The connection is of no use when nobody took note.
+func (t *transaction) announce(ctx context.Context) *fault {
+	if t.ending == nil {
+		return nil
+	}
+	if err := t.ending(ctx); err != nil {
+		return &fault{reply: store.Reply{Command: phaseBody, At: t.c.now()}, err: err}
+	}
+	failpoint.Hit(failpoint.RelayEnding)
+	return nil
 }
 
 // writer begins the content. BDAT needs no answer before it.

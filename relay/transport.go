@@ -35,6 +35,9 @@ type Job struct {
 	Sources []store.Source
 	// Open opens the octets of the message. It is called once per transaction.
 	Open func(ctx context.Context) (io.ReadCloser, error)
+	// Ending is called just before the end of the content, which it keeps from being sent if it fails. nil: nobody wants
+	// to know.
+	Ending func(ctx context.Context, route string) error
 	// Known, where it is set, is given the results so far also when Send ends in a panic: who has the message must not
 	// get it twice.
 	Known *[]Result

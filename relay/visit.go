@@ -95,7 +95,7 @@ func (n *network) transactions(ctx context.Context, c *conn, e *errand) *fault {
 			return n.sessionOver(c)
 		}
 		batch := together(e.env.rcpts[:min(len(e.env.rcpts), c.ext.batch())])
-		t := &transaction{c: c, env: e.env, open: e.open, results: e.results}
+		t := &transaction{c: c, env: e.env, open: e.open, ending: e.announce(), results: e.results}
 		t.env.rcpts, t.env.from = batch, batch[0].from
 		t.on(batch[0].rcpt.Top)
 		t.chunk = c.ext.chunking && e.env.message.Size > 0 && n.unfit.when(c.target.address, n.opts.Now()).IsZero()

@@ -193,6 +193,9 @@ type Stream struct {
 	// X-Idempotency-Key field, or by credential, Message-ID, envelope and content:
 	// 1 minute to 7 days, 0: never.
 	Dedupe time.Duration `json:"dedupe,omitempty"`
+	// Uncertain is what becomes of a delivery that may have arrived; "" means
+	// UncertainResend.
+	Uncertain UncertainPolicy `json:"uncertain,omitempty"`
 	// RefuseBareLF refuses messages with bare LF instead of normalising them.
 	RefuseBareLF bool `json:"refuse_bare_lf,omitempty"`
 	// RequireDKIM makes mail wait that has no DKIM signature, instead of
@@ -207,6 +210,17 @@ type Stream struct {
 	Created       time.Time `json:"created"`
 	Archived      time.Time `json:"archived,omitzero"`
 }
+
+// UncertainPolicy is what becomes of a delivery whose content was ended and
+// whose answer nobody knows, after a lost connection or a crash.
+type UncertainPolicy string
+
+// UncertainResend tries again, so that the message may arrive twice.
+// UncertainHold waits for a person, so that it may not arrive at all.
+const (
+	UncertainResend UncertainPolicy = "resend"
+	UncertainHold   UncertainPolicy = "hold"
+)
 
 // Unsubscribe is how the recipients of a stream leave it.
 type Unsubscribe string

@@ -136,6 +136,10 @@ type Delivery struct {
 	Expires     time.Time   `json:"expires"`          // no attempt begins after it
 	Held        time.Time   `json:"held,omitzero"`    // held by the operator since
 	Delayed     time.Time   `json:"delayed,omitzero"` // when a delay notice went out
+	// Ending names the route by which the newest attempt was about to end its
+	// content; "" before that, and once its result is recorded. Without a lease it
+	// means that nobody recorded the result: then Uncertain is set too.
+	Ending string `json:"ending,omitempty"`
 	// Uncertain is set while the newest attempt may have been accepted by a
 	// remote whose answer was lost (RFC 5321 6.1).
 	Uncertain bool `json:"uncertain,omitempty"`

@@ -41,7 +41,9 @@ type Ticket struct {
 // Claimed is a delivery under lease with its message.
 type Claimed struct {
 	Message  Message
-	Delivery Delivery // Attempt and Lease already raised
+	// Delivery has Attempt and Lease already raised. Its Ending is that of the
+	// attempt before, whose result nobody recorded.
+	Delivery Delivery
 	// First is how many recipients the deliveries before this one have, so that
 	// First+i numbers recipient i among all of the message.
 	First int
@@ -62,6 +64,8 @@ type Resolution struct {
 	// during the attempt survives it, and so are recipients that are final.
 	Delivery Delivery
 	Events   []Event
+	// Held holds the delivery from then on, unless it is finished; zero: as stored.
+	Held time.Time
 	// Notices enter the queue in the same transaction.
 	Notices []Submission
 }
@@ -81,6 +85,11 @@ type Queue interface {
 	// Durable when it returns: a crash during the attempt cannot repeat it
 	// before the lease ends or the engine was reopened by its only process.
 	Claim(ctx context.Context, id DeliveryID, attempt int, now, lease time.Time) (Claimed, error)
+	// Ending records that an attempt is about to end its content by a route: from
+	// here until Resolve, a crash leaves it uncertain whether the remote has the
+	// message. Durable when it returns. ErrStale when another claim was made since,
+	// or the attempt was resolved.
+	Ending(ctx context.Context, id DeliveryID, attempt int, route string) error
 	// Resolve ends an attempt. ErrStale when another claim was made since.
 	Resolve(ctx context.Context, r Resolution) error
 	// Body opens the octets of a message. Reading checks them: damage gives
@@ -122,7 +131,7 @@ type Returns interface {
 type Amendment string
 
 // Hold keeps deliveries from being claimed; an attempt under way ends normally.
-// Release undoes it. Retry makes them due now, and says so
+// Release undoes it, and takes upon itself that what is Uncertain may arrive twice. Retry makes them due now, and says so
 // in DueWhy. Cancel ends the recipients that
 // are still queued. Reroute gives deliveries another stream or route and makes
 // them due now; it leaves alone what is Uncertain, which only its own route can
@@ -180,6 +189,7 @@ type Filter struct {
 	Metadata    string // exact
 	State       State  // any recipient in this state
 	Held        bool   // only messages with a held delivery
+	Uncertain   bool   // only messages with an unfinished delivery that may have arrived
 	Queued      bool   // only messages with an unfinished delivery
 	Finished    bool   // only messages without one
 	Outbound    bool   // only what was submitted: no notices of ours, and nothing that came back

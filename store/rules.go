@@ -81,6 +81,9 @@ func checkOutbound(v Stream) error {
 	if !slices.Contains([]Unsubscribe{"", UnsubscribeNone, UnsubscribeHosted, UnsubscribeCustom}, v.Unsubscribe) {
 		return invalid("stream unsubscribe", "%q is none of none, hosted, custom", v.Unsubscribe)
 	}
+	if !slices.Contains([]UncertainPolicy{"", UncertainResend, UncertainHold}, v.Uncertain) {
+		return invalid("stream uncertain", "%q is none of resend, hold", v.Uncertain)
+	}
 	if v.Dedupe != 0 && (v.Dedupe < time.Minute || v.Dedupe > 7*24*time.Hour) {
 		return invalid("stream dedupe", "%v is not within 1m and 168h", v.Dedupe)
 	}

@@ -25,7 +25,7 @@ func (a *app) queueCommand() *cobra.Command {
 // filterFlags select messages on the command line.
 type filterFlags struct {
 	server, stream, destination, recipient, sender, tag, site string
-	held                                                      bool
+	held, uncertain                                           bool
 	since, until                                              string
 	cmd                                                       *cobra.Command
 }
@@ -40,6 +40,7 @@ func (a *app) filterFlags(cmd *cobra.Command) *filterFlags {
 	f.StringVar(&v.sender, "sender", "", "from this `address`, of the envelope or in From")
 	f.StringVar(&v.tag, "tag", "", "with exactly this `tag`")
 	f.BoolVar(&v.held, "held", false, "only held ones")
+	f.BoolVar(&v.uncertain, "uncertain", false, "only ones that may have been delivered: the answer to their final dot is not known")
 	f.StringVar(&v.since, "since", "", "accepted at or after this `time`, or within this duration: 2026-01-31T08:00:00Z or 2h")
 	f.StringVar(&v.until, "until", "", "accepted before this `time`, or longer ago than this duration")
 	a.completeFlag(cmd, "server", a.completeServers)
@@ -48,13 +49,13 @@ func (a *app) filterFlags(cmd *cobra.Command) *filterFlags {
 }
 
 // filterNames are the flags that select.
-var filterNames = [...]string{"server", "stream", "destination", "site", "recipient", "sender", "tag", "held", "since", "until"}
+var filterNames = [...]string{"server", "stream", "destination", "site", "recipient", "sender", "tag", "held", "uncertain", "since", "until"}
 
 // given tells whether any filter was set.
 func (v *filterFlags) given() bool { return slices.ContainsFunc(filterNames[:], v.cmd.Flags().Changed) }
 
 func (v *filterFlags) filter(a *admin) (store.Filter, error) {
-	f := store.Filter{Stream: v.stream, Destination: v.destination, Recipient: v.recipient, Sender: v.sender, Tag: v.tag, Held: v.held}
+	f := store.Filter{Stream: v.stream, Destination: v.destination, Recipient: v.recipient, Sender: v.sender, Tag: v.tag, Held: v.held, Uncertain: v.uncertain}
 	if v.server != "" {
 		server, err := serverOf(a.store.Snapshot(), v.server)
 		if err != nil {
@@ -176,11 +177,18 @@ func deliveryState(d store.Delivery, now time.Time) string {
 	case d.Lease.After(now):
 		return "in flight"
 	case !d.Held.IsZero():
-		return "held since " + when(d.Held)
+		return "held since " + when(d.Held) + uncertainMark(d)
 	case d.Due.After(now):
-		return "due in " + span(d.Due.Sub(now))
+		return "due in " + span(d.Due.Sub(now)) + uncertainMark(d)
 	}
-	return "due now"
+	return "due now" + uncertainMark(d)
+}
+
+func uncertainMark(d store.Delivery) string {
+	if d.Uncertain {
+		return ", uncertain"
+	}
+	return ""
 }
 
 func lastAnswer(d store.Delivery) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -113,7 +114,7 @@ func streamState(s store.Stream) string {
 
 // streamFlags are what create and set have in common.
 type streamFlags struct {
-	name, description, mode, redirect, unsubscribe                       string
+	name, description, mode, redirect, unsubscribe, uncertain            string
 	intakePaused, refuseBareLF, requireDKIM, keepSender, suppressBounces bool
 	route                                                                *routeFlags
 	weight                                                               int
@@ -133,6 +134,7 @@ func addStreamFlags(cmd *cobra.Command) *streamFlags {
 	f.StringSliceVar(&v.sources, "source", nil, "send from this local `address`, or address=name with the name for EHLO; repeatable, in turns; \"\" for any")
 	f.IntVar(&v.weight, "weight", 10, "share between streams, 1 to 100")
 	f.BoolVar(&v.intakePaused, "refuse-submissions", false, "refuse submissions for now (=false: take them)")
+	f.StringVar(&v.uncertain, "uncertain", "", "what becomes of mail that may have been delivered, after a crash or a lost answer to the final dot: `resend` (default) or hold")
 	f.DurationVar(&v.dedupe, "dedupe", 0, "recognise what is submitted again within this `time`, up to 168h, and store it once; 0 for never")
 	f.BoolVar(&v.refuseBareLF, "refuse-bare-lf", false, "refuse messages with bare LF instead of repairing them (=false: repair)")
 	f.BoolVar(&v.requireDKIM, "require-dkim", false, "let mail wait that cannot be signed (=false: send it unsigned)")
@@ -151,6 +153,7 @@ func (v *streamFlags) apply(s *store.Stream, abs func(string) string) error {
 	set(f.Changed("mode"), &s.Mode, store.StreamMode(v.mode))
 	set(f.Changed("weight"), &s.Weight, v.weight)
 	set(f.Changed("refuse-submissions"), &s.IntakePaused, v.intakePaused)
+	set(f.Changed("uncertain"), &s.Uncertain, store.UncertainPolicy(v.uncertain))
 	set(f.Changed("dedupe"), &s.Dedupe, v.dedupe)
 	set(f.Changed("refuse-bare-lf"), &s.RefuseBareLF, v.refuseBareLF)
 	set(f.Changed("require-dkim"), &s.RequireDKIM, v.requireDKIM)
@@ -272,6 +275,7 @@ func showStream(ctx context.Context, a *admin, s store.Stream) error {
 		t.row("State", streamState(s))
 		if s.Outbound() {
 			t.row("Suppresses hard bounces", !s.IgnoreBounces)
+			t.row("Uncertain deliveries", cmp.Or(s.Uncertain, store.UncertainResend))
 			t.row("Recognises repetitions", dedupeText(s.Dedupe))
 			t.row("Unsubscribe", unsubscribeText(s, a.cfg))
 		}

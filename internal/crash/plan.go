@@ -25,7 +25,7 @@ var depths = map[failpoint.Point]int{
 	failpoint.StoreAhead: 400, failpoint.StoreClaimed: 150, failpoint.StoreResolved: 150,
 	failpoint.ViewPage: 40, failpoint.ViewFilled: 2, failpoint.ViewMeta: 2, failpoint.ViewMetaWritten: 2, failpoint.ViewCommitted: 2,
 	failpoint.SMTPDurable: 150, failpoint.APIDurable: 30,
-	failpoint.RelayContent: 150, failpoint.RelayDot: 150, failpoint.RelayAnswered: 150,
+	failpoint.RelayEnding: 150, failpoint.RelayContent: 150, failpoint.RelayDot: 150, failpoint.RelayAnswered: 150,
 	failpoint.JournalStaged: 3, failpoint.WebhookPosted: 100, failpoint.WebhookSettled: 4,
 }
 

@@ -20,6 +20,7 @@ type verdict struct {
 	Lost           int `json:"lost"`
 	Duplicates     int `json:"duplicates"`
 	InFlight       int `json:"in_flight"`
+	PastDot        int `json:"past_dot"`
 	Uncertain      int `json:"uncertain"`
 	Unacknowledged int `json:"unacknowledged"` // arrived, although their 250 or 200 was lost
 	Resubmitted    int `json:"resubmitted"`    // submissions whose answer was lost, sent again
@@ -40,6 +41,7 @@ func (v *verdict) sum(kills []kill) {
 	v.Kills = kills
 	for _, k := range kills {
 		v.InFlight += k.InFlight
+		v.PastDot += k.PastDot
 		v.Uncertain += k.Uncertain
 		if k.Duplicates > k.InFlight {
 			v.Problems = append(v.Problems, fmt.Sprintf("kill %d: %d duplicates, %d transactions in flight", k.Number, k.Duplicates, k.InFlight))
@@ -64,7 +66,7 @@ func (v *verdict) json(w io.Writer) error {
 }
 
 func heading(w io.Writer, seed uint64) {
-	fmt.Fprintf(w, "seed %d\n\n%5s  %-32s %9s %13s %9s %9s\n", seed, "kill", "at", "after", "acknowledged", "in flight", "uncertain")
+	fmt.Fprintf(w, "seed %d\n\n%5s  %-32s %9s %13s %9s %9s %9s\n", seed, "kill", "at", "after", "acknowledged", "in flight", "uncertain", "past dot")
 }
 
 // line is a kill as soon as it has happened. What was lost or came twice is
@@ -74,7 +76,7 @@ func (k kill) line(w io.Writer) {
 	if k.Point != "" {
 		at = fmt.Sprintf("%s #%d", k.Point, k.Hit)
 	}
-	fmt.Fprintf(w, "%5d  %-32s %9s %13d %9d %9d\n", k.Number, at, k.AfterS, k.Acknowledged, k.InFlight, k.Uncertain)
+	fmt.Fprintf(w, "%5d  %-32s %9s %13d %9d %9d %9d\n", k.Number, at, k.AfterS, k.Acknowledged, k.InFlight, k.Uncertain, k.PastDot)
 }
 
 // longest is how many lines of one kind are printed.
@@ -92,7 +94,7 @@ func (v *verdict) text(w io.Writer) {
 	fmt.Fprintf(w, "\n\n%d kills in %s, at all of %d crash points and at random; seed %d\n", len(v.Kills), v.Took, len(points), v.Seed)
 	fmt.Fprintf(w, "acknowledged %d, arrived %d (%d whose 250 or 200 was lost)\n", v.Acknowledged, v.Arrived, v.Unacknowledged)
 	fmt.Fprintf(w, "lost %d\n", v.Lost)
-	fmt.Fprintf(w, "duplicates %d, of %d transactions in flight, %d of them uncertain (past the final dot)\n", v.Duplicates, v.InFlight, v.Uncertain)
+	fmt.Fprintf(w, "duplicates %d, of %d transactions in flight, %d of them uncertain to the relay, %d past the final dot\n", v.Duplicates, v.InFlight, v.Uncertain, v.PastDot)
 	fmt.Fprintf(w, "webhooks %d, lost %d, posted again with the same ID %d\n", v.Events, len(v.Untold), v.EventsAgain)
 	fmt.Fprintf(w, "submissions sent again after a lost answer %d, stored twice %d\n", v.Resubmitted, len(v.StoredTwice))
 	list(w, "LOST", v.Missing)

@@ -34,10 +34,11 @@ type kill struct {
 	// Acknowledged counts the promises of this life.
 	Acknowledged int `json:"acknowledged"`
 	// InFlight are the transactions on the way out that were claimed and had no
-	// result in the journal; Uncertain of them are at
-	// the sink: their final dot was sent and its answer is recorded nowhere.
+	// result in the journal; PastDot of them are at the sink, and Uncertain
+	// those that the relay itself takes for such that may have arrived.
 	InFlight   int `json:"in_flight"`
 	Uncertain  int `json:"uncertain"`
+	PastDot    int `json:"past_dot"`
 	Duplicates int `json:"duplicates"`
 	Lost       int `json:"lost"`
 
@@ -97,13 +98,13 @@ func (r *run) step(ctx context.Context, s step) (hit bool, err error) {
 	if err := r.sink.quiet(); err != nil {
 		return false, err
 	}
-	open, err := openClaims(r.relay.journal(), p.begun)
+	left, err := openClaims(r.relay.journal(), p.begun)
 	if err != nil {
 		return false, fmt.Errorf("reading the journal of a dead relay: %w", err)
 	}
 	k := kill{
 		Life: r.life, AfterS: time.Since(p.begun).Round(time.Millisecond).String(), Acknowledged: r.ledger.count() - before,
-		InFlight: len(open), Uncertain: r.ledger.passed(open), open: open,
+		InFlight: len(left.open), Uncertain: len(left.ended), PastDot: r.ledger.passed(left.open), open: left.open,
 	}
 	if died && s.point != "" {
 		k.Point, k.Hit = string(s.point), s.hit

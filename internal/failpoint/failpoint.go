@@ -105,6 +105,8 @@ const (
 	SMTPDurable Point = "smtp-durable"
 	// APIDurable: a message is durable, and 200 is not written.
 	APIDurable Point = "api-durable"
+	// RelayEnding: it is recorded that the content is about to be ended.
+	RelayEnding Point = "relay-ending"
 	// RelayContent: the content is on its way to the remote, without the final dot.
 	RelayContent Point = "relay-content"
 	// RelayDot: the final dot is sent and not answered.

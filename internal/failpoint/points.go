@@ -8,6 +8,6 @@ func Points() []Point {
 		StoreAhead, StoreClaimed, StoreResolved, ViewFilled, ViewPage, ViewMeta, ViewMetaWritten, ViewCommitted,
 		DirectoryCommitted, SuppressionListed, RetentionForgotten, RetentionMoved, RetentionReleasing,
 		StartCreated, MigrationCopied, MigrationFilled, MigrationCommitted,
-		SMTPDurable, APIDurable, RelayContent, RelayDot, RelayAnswered, WebhookPosted, WebhookSettled,
+		SMTPDurable, APIDurable, RelayEnding, RelayContent, RelayDot, RelayAnswered, WebhookPosted, WebhookSettled,
 	}
 }

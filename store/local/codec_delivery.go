@@ -20,6 +20,7 @@ func putDelivery(b []byte, d *store.Delivery, epoch uint64, moved string) []byte
 	b = putTime(b, 8, d.Held)
 	b = putTime(b, 9, d.Delayed)
 	b = putBool(b, 10, d.Uncertain)
+	b = putString(b, 25, d.Ending)
 	b = putString(b, 35, moved)
 	b = putString(b, 50, d.Route)
 	if !d.Lease.IsZero() {
@@ -64,6 +65,8 @@ func readDelivery(f *fields) (d leased) {
 			d.Delayed = f.time()
 		case 10:
 			d.Uncertain = f.num != 0
+		case 25:
+			d.Ending = f.text
 		case 11:
 			d.epoch = f.num
 		case 35:

@@ -33,7 +33,7 @@ func fullState() *state {
 		},
 		parts: []leased{{}, {Delivery: store.Delivery{
 			Destination: "example.org", Attempt: 3, Due: moment, Lease: moment.Add(1), Expires: moment.Add(2),
-			Held: moment.Add(3), Delayed: time.Unix(0, 0).UTC(), Uncertain: true, Route: "u@relay.example:25",
+			Held: moment.Add(3), Delayed: time.Unix(0, 0).UTC(), Uncertain: true, Ending: "mx", Route: "u@relay.example:25",
 			DueWhy: "w", Conversation: store.Conversation{Attempt: 3, Began: moment, Missing: 1, Lines: []store.Line{{After: -1, Speaks: store.Note, Text: "n"}, {}}},
 			Recipients: []store.Recipient{{Address: "a@b", Notify: "NEVER", ORcpt: "rfc822;a@b", State: store.Expired, Last: reply}, {}},
 		}, epoch: math.MaxUint64}},
@@ -51,7 +51,7 @@ func fullState() *state {
 }
 
 var exact = cmp.Options{
-	cmp.AllowUnexported(state{}, leased{}, extent{}, place{}, queued{}, located{}, accepted{}, copied{}, claimed{}, resolved{}, amended{}, forgotten{}),
+	cmp.AllowUnexported(state{}, leased{}, extent{}, place{}, queued{}, located{}, accepted{}, copied{}, claimed{}, resolved{}, ending{}, amended{}, forgotten{}),
 	cmpopts.EquateComparable(netip.Addr{}),
 }
 
@@ -93,6 +93,7 @@ func TestRecords_RoundTrip(t *testing.T) {
 		rec  []byte
 		want change
 	}{
+		{typeEnding, encodeEnding(id, ending{2, 3, "mx"}), ending{2, 3, "mx"}},
 		{typeClaim, encodeClaim(id, claimed{2, 3, moment, 4}), claimed{2, 3, moment, 4}},
 		{typeResolve, encodeResolved(&d, 0, "", s.events), resolved{func() leased {
 			d := leased{Delivery: d}

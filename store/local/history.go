@@ -132,7 +132,7 @@ func indexFor(f *store.Filter) (bucket []byte) {
 		return bucketQueue
 	case byTerm(f):
 		return nil
-	case f.Queued || f.State == store.Queued:
+	case f.Queued || f.Uncertain || f.State == store.Queued:
 		return bucketQueue
 	}
 	return bucketTime
@@ -257,6 +257,7 @@ func matches(f *store.Filter, s *state) bool {
 	}
 	return (f.Destination == "" || s.anyPart(func(d *leased) bool { return sameText(d.Destination, f.Destination) })) &&
 		(!f.Held || s.anyPart(func(d *leased) bool { return !d.Held.IsZero() && !d.Done() })) &&
+		(!f.Uncertain || s.anyPart(func(d *leased) bool { return d.Uncertain && !d.Done() })) &&
 		(f.State == "" || s.anyRecipient(func(r *store.Recipient) bool { return r.State == f.State })) &&
 		(f.Recipient == "" || s.anyRecipient(func(r *store.Recipient) bool { return sameText(r.Address, f.Recipient) }))
 }

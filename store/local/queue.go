@@ -45,7 +45,9 @@ func (s *Store) claim(ctx context.Context, id store.DeliveryID, attempt int, now
 		return store.Claimed{}, err
 	}
 	failpoint.Hit(failpoint.StoreClaimed)
-	out := store.Claimed{Message: old.message(), Delivery: old.delivery(id.Part)}
+	d := leased{Delivery: old.delivery(id.Part)}
+	d.abandon()
+	out := store.Claimed{Message: old.message(), Delivery: d.Delivery}
 	for i := range id.Part {
 		out.First += len(old.parts[i].Recipients)
 	}
@@ -79,6 +81,35 @@ func (s *Store) findPart(id store.DeliveryID) (*state, error) {
 	return st, err
 }
 
+// Ending implements store.Queue.
+func (s *Store) Ending(ctx context.Context, id store.DeliveryID, attempt int, route string) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	unlock := s.keys.lock(id.Message)
+	defer unlock()
+	if err := s.ending(ctx, id, attempt, route); err != nil {
+		return fmt.Errorf("recording the end of the content of delivery %d of message %s: %w", id.Part, id.Message, err)
+	}
+	return nil
+}
+
+func (s *Store) ending(ctx context.Context, id store.DeliveryID, attempt int, route string) error {
+	if route == "" {
+		return fmt.Errorf("no route: %w", store.ErrInvalid)
+	}
+	old, err := s.findPart(id)
+	if err != nil {
+		return err
+	}
+	if d := &old.parts[id.Part]; d.Attempt != attempt || d.Lease.IsZero() {
+		return fmt.Errorf("attempt %d, not %d, or it has no lease: %w", d.Attempt, attempt, store.ErrStale)
+	}
+	rec := journal.Record{Type: typeEnding, Payload: [][]byte{encodeEnding(id.Message, ending{id.Part, attempt, route})}}
+	return s.commit(ctx, nil, intent{id.Message, rec, old})
+}
+
 // Resolve implements store.Queue. A delivery without a lease, because it was
 // resolved already or its lease was of an earlier process, gives
 // store.ErrStale like one that was claimed again.
@@ -108,6 +139,9 @@ func (s *Store) resolve(ctx context.Context, r store.Resolution) error {
 	d, err := successor(&old.parts[r.Delivery.ID.Part].Delivery, r.Delivery)
 	if err != nil {
 		return err
+	}
+	if d.Held.IsZero() && !d.Done() {
+		d.Held = r.Held
 	}
 	rec := journal.Record{Type: typeResolve, Payload: [][]byte{encodeResolved(&d, 0, old.parts[r.Delivery.ID.Part].moved, r.Events)}}
 	err = s.commitWith(ctx, intent{r.Delivery.ID.Message, rec, old}, r.Notices)
@@ -153,7 +187,7 @@ func successor(stored *store.Delivery, next store.Delivery) (store.Delivery, err
 			}
 		}
 	}
-	next.Held, next.Lease = stored.Held, time.Time{}
+	next.Held, next.Lease, next.Ending = stored.Held, time.Time{}, ""
 	if next.Done() {
 		next.Held = time.Time{}
 	}

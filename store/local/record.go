@@ -13,13 +13,14 @@ import (
 // in it as outcome, not as request: replaying needs no clock, and repeating it
 // changes nothing but the events.
 const (
-	typeAccept  byte = 1 // a message, its deliveries, its body or where that was staged
-	typeClaim   byte = 2 // a lease and its attempt number
-	typeResolve byte = 3 // a delivery as it is from now on, and events
-	typeAmend   byte = 4 // what an operator did to some deliveries
-	typeForget  byte = 5 // the message is gone
-	typeCopy    byte = 6 // the whole state with the body, so that older segments can go
-	typeBody    byte = 7 // a piece of a body; staged, of no meaning by itself
+	typeAccept  byte = 1  // a message, its deliveries, its body or where that was staged
+	typeClaim   byte = 2  // a lease and its attempt number
+	typeResolve byte = 3  // a delivery as it is from now on, and events
+	typeAmend   byte = 4  // what an operator did to some deliveries
+	typeForget  byte = 5  // the message is gone
+	typeCopy    byte = 6  // the whole state with the body, so that older segments can go
+	typeEnding  byte = 12 // an attempt is about to end its content
+	typeBody    byte = 7  // a piece of a body; staged, of no meaning by itself
 )
 
 // The payload of every record but typeBody: format version 1, ID of the
@@ -108,6 +109,8 @@ func readChange(kind byte, f *fields, inline extent) change {
 		return readClaim(f)
 	case typeResolve:
 		return readResolved(f)
+	case typeEnding:
+		return readEnding(f)
 	case typeAmend:
 		return readAmended(f)
 	case typeForget:
@@ -229,7 +232,8 @@ func (c claimed) apply(old *state) *state {
 	next := old.with()
 	if c.part >= 0 && c.part < len(next.parts) {
 		d := &next.parts[c.part]
-		d.Attempt, d.Lease, d.epoch = c.attempt, c.lease, c.epoch
+		d.abandon()
+		d.Attempt, d.Lease, d.epoch, d.Ending = c.attempt, c.lease, c.epoch, ""
 	}
 	return next
 }

@@ -73,7 +73,7 @@ func (a amended) amend(d *leased) store.Event {
 	case store.Hold:
 		d.Held, e.Kind = a.At, store.EventHeld
 	case store.Release:
-		d.Held, e.Kind = time.Time{}, store.EventReleased
+		d.Held, d.Uncertain, e.Kind = time.Time{}, false, store.EventReleased
 	case store.Retry:
 		d.Due, d.DueWhy, e.Kind = a.At, "asked for by "+a.By, store.EventRetried
 	case store.Cancel:
@@ -109,7 +109,7 @@ func (a amended) cancel(d *leased) {
 		}
 	}
 	if d.Done() {
-		d.Held, d.Lease, d.epoch = time.Time{}, time.Time{}, 0
+		d.Held, d.Lease, d.Ending, d.epoch = time.Time{}, time.Time{}, "", 0
 	}
 }
 

@@ -87,9 +87,21 @@ func (s *state) voidLeases(epoch uint64) *state {
 	for i := range n.parts {
 		if n.parts[i].epoch != epoch {
 			n.parts[i].Lease, n.parts[i].epoch = time.Time{}, 0
+			n.parts[i].abandon()
 		}
 	}
 	return n
+}
+
+// abandon is called when nobody will record the result of the newest attempt.
+func (d *leased) abandon() {
+	if d.Ending == "" {
+		return
+	}
+	d.Uncertain = true
+	if d.Route == "" {
+		d.Route = d.Ending
+	}
 }
 
 // record makes the copy that callers get.

@@ -108,7 +108,7 @@ func queryOf(f *store.Filter) query {
 
 // unindexed tells whether a filter asks for what only the record says.
 func unindexed(f *store.Filter) bool {
-	return f.Held || f.Bounce || f.State != ""
+	return f.Held || f.Uncertain || f.Bounce || f.State != ""
 }
 
 // byTerm tells whether a filter names something that few messages have.

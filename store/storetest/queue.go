@@ -14,6 +14,9 @@ var queueTests = []test{
 	{"ResolveReplacesTheDelivery", queueResolve},
 	{"ResolveTwiceIsStale", queueResolveTwice},
 	{"LeaseEndsWithTheOnlyProcess", queueReopenLease},
+	{"Ending", queueEnding},
+	{"EndingFence", queueEndingFence},
+	{"ResolveHolds", queueResolveHolds},
 	{"HoldDuringAnAttemptSurvives", queueHoldDuring},
 	{"PartsAreIndependent", queueParts},
 	{"NoticesEnterWithTheResult", queueNotices},
@@ -138,6 +141,78 @@ func queueReopenLease(e *env) {
 	}
 	e.wantErr("Resolve of a claim of the process before", e.Resolve(e.ctx(), sent(c.Delivery, start)), store.ErrStale)
 	e.finish(part(m, 0), 1, at(1))
+}
+
+// queueEnding: what a crash leaves between the end of the content and its result.
+func queueEnding(e *env) {
+	m := e.accept(start, "one.example")
+	c := e.claim(part(m, 0), 0, start)
+	if c.Delivery.Ending != "" || c.Delivery.Uncertain {
+		e.Errorf("a first claim has ended its content: %+v", c.Delivery)
+	}
+	e.must(e.Ending(e.ctx(), part(m, 0), 1, "relay.example:25"))
+	if d := e.record(m.ID).Deliveries[0]; d.Ending != "relay.example:25" || d.Uncertain || d.Lease.IsZero() {
+		e.Errorf("while it is under way: %+v", d)
+	}
+	e.reopen()
+	for _, when := range []string{"after reopening", "after reopening again"} {
+		if d := e.record(m.ID).Deliveries[0]; !d.Uncertain || d.Route != "relay.example:25" || !d.Lease.IsZero() {
+			e.Errorf("%s: uncertain %v, route %q, lease %v", when, d.Uncertain, d.Route, d.Lease)
+		}
+		found, _, err := e.List(e.ctx(), store.Filter{Uncertain: true}, "", 10)
+		if e.must(err); len(found) != 1 {
+			e.Errorf("%s %d are listed as uncertain, want 1", when, len(found))
+		}
+		e.reopen()
+	}
+	c = e.claim(part(m, 0), 1, at(1))
+	if c.Delivery.Ending != "relay.example:25" || !c.Delivery.Uncertain || c.Delivery.Route != "relay.example:25" {
+		e.Errorf("the next claim does not tell of it: %+v", c.Delivery)
+	}
+	if d := e.record(m.ID).Deliveries[0]; d.Ending != "" {
+		e.Errorf("the next attempt has ended its content by %q already", d.Ending)
+	}
+	e.must(e.Resolve(e.ctx(), sent(c.Delivery, at(2))))
+	if d := e.record(m.ID).Deliveries[0]; d.Ending != "" {
+		e.Errorf("resolved, it still ends by %q", d.Ending)
+	}
+}
+
+func queueEndingFence(e *env) {
+	m := e.accept(start, "one.example", "two.example")
+	e.wantErr("Ending before a claim", e.Ending(e.ctx(), part(m, 0), 0, "mx"), store.ErrStale)
+	c := e.claim(part(m, 0), 0, start)
+	e.wantErr("Ending of another attempt", e.Ending(e.ctx(), part(m, 0), 2, "mx"), store.ErrStale)
+	e.wantErr("Ending of another delivery", e.Ending(e.ctx(), part(m, 1), 1, "mx"), store.ErrStale)
+	e.wantErr("Ending without a route", e.Ending(e.ctx(), part(m, 0), 1, ""), store.ErrInvalid)
+	e.wantErr("Ending of nothing", e.Ending(e.ctx(), part(m, 9), 1, "mx"), store.ErrNotFound)
+	e.must(e.Resolve(e.ctx(), deferred(c.Delivery, start, at(time.Hour))))
+	e.wantErr("Ending after the result", e.Ending(e.ctx(), part(m, 0), 1, "mx"), store.ErrStale)
+	if d := e.record(m.ID).Deliveries[0]; d.Ending != "" || d.Uncertain {
+		e.Errorf("refused records left their mark: %+v", d)
+	}
+}
+
+func queueResolveHolds(e *env) {
+	m := e.accept(start, "one.example")
+	c := e.claim(part(m, 0), 0, start)
+	r := deferred(c.Delivery, start, at(1))
+	r.Delivery.Uncertain, r.Held = true, at(3)
+	e.must(e.Resolve(e.ctx(), r))
+	_, err := e.Claim(e.ctx(), part(m, 0), 1, at(time.Hour), at(2*time.Hour))
+	e.wantErr("Claim of what its result holds", err, store.ErrNotDue)
+	_, err = e.Amend(e.ctx(), store.Release, "me", at(4), m.ID)
+	e.must(err)
+	if d := e.record(m.ID).Deliveries[0]; !d.Held.IsZero() || d.Uncertain {
+		e.Errorf("released, it is held since %v, uncertain %v", d.Held, d.Uncertain)
+	}
+	c = e.claim(part(m, 0), 1, at(time.Hour))
+	r = sent(c.Delivery, at(time.Hour))
+	r.Held = at(5)
+	e.must(e.Resolve(e.ctx(), r))
+	if d := e.record(m.ID).Deliveries[0]; !d.Held.IsZero() {
+		e.Error("a finished delivery is held")
+	}
 }
 
 func queueHoldDuring(e *env) {
