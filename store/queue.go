@@ -40,7 +40,7 @@ type Ticket struct {
 
 // Claimed is a delivery under lease with its message.
 type Claimed struct {
-	Message  Message
+	Message Message
 	// Delivery has Attempt and Lease already raised. Its Ending is that of the
 	// attempt before, whose result nobody recorded.
 	Delivery Delivery
