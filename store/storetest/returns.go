@@ -148,6 +148,9 @@ func (m *model) takeBack(rt *rapid.T) {
 	}
 	m.e.must(err)
 	rcpt := &r.Deliveries[n].Recipients[0]
+	if was == store.Cancelled && !r.Message.Bounce {
+		m.sent++ // so it had gone out
+	}
 	if was != store.Bounced {
 		rcpt.State, rcpt.Last = store.Bounced, ret.Reply
 	}
