@@ -25,6 +25,7 @@ type relay struct {
 	data   string
 	config string
 	token  string
+	keep   time.Duration // retention
 }
 
 // build makes the binary with crash points in it.
@@ -62,7 +63,7 @@ const concurrency = 16
 
 // newRelay makes a data directory with a token, whose streams lead to the sink.
 func newRelay(ctx context.Context, dir, binary, sink, hook string) (*relay, error) {
-	r := &relay{binary: binary, data: filepath.Join(dir, "data"), config: filepath.Join(dir, "mailchute.yaml")}
+	r := &relay{keep: retention, binary: binary, data: filepath.Join(dir, "data"), config: filepath.Join(dir, "mailchute.yaml")}
 	if err := r.configure(); err != nil {
 		return nil, err
 	}
@@ -133,7 +134,7 @@ func (r *relay) start(ctx context.Context, armed string) (*process, error) {
 	p.cmd.Env = append(os.Environ(),
 		"FAILPOINTS="+armed,
 		fmt.Sprintf("%s=%d", failpoint.SegmentBytes, 2<<20),
-		fmt.Sprintf("%s=%d", failpoint.RetentionNanos, retention),
+		fmt.Sprintf("%s=%d", failpoint.RetentionNanos, r.keep),
 		fmt.Sprintf("%s=%d", failpoint.RetainNanos, 150*time.Millisecond),
 	)
 	out, err := p.cmd.StderrPipe()

@@ -169,6 +169,7 @@ func (r *run) finish(ctx context.Context) error {
 	r.life++
 	r.ledger.begin(r.life)
 	r.sink.relent()
+	r.relay.keep = time.Hour // what is delivered now was accepted long ago, and its event needs it
 	p, err := r.relay.start(ctx, "")
 	if err == nil {
 		err = p.ready(ctx)

@@ -25,7 +25,7 @@ func (r *run) scratch(ctx context.Context, s step) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	old := &relay{binary: r.relay.binary, data: filepath.Join(dir, "data"), config: filepath.Join(dir, "mailchute.yaml")}
+	old := &relay{keep: retention, binary: r.relay.binary, data: filepath.Join(dir, "data"), config: filepath.Join(dir, "mailchute.yaml")}
 	if err := old.configure(); err != nil {
 		return err
 	}
