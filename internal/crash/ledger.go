@@ -146,7 +146,7 @@ func (l *ledger) untold() (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for number := range l.acks {
-		if len(l.events[letterOf(l.seed, number).event()]) == 0 {
+		if len(l.events[envelopeOf(l.seed, number).event()]) == 0 {
 			n++
 		}
 	}
@@ -177,7 +177,7 @@ func (l *ledger) judge(kills []kill) (v verdict) {
 	defer l.mu.Unlock()
 	known := map[string]bool{}
 	for _, n := range slices.Sorted(maps.Keys(l.acks)) {
-		a, letter := l.acks[n], letterOf(l.seed, n)
+		a, letter := l.acks[n], envelopeOf(l.seed, n)
 		to := letter.arrivesAt()
 		if len(l.events[letter.event()]) == 0 {
 			v.Untold = append(v.Untold, fmt.Sprintf("%s, message %s, acknowledged in life %d", letter.event(), a.id, a.life))
