@@ -286,7 +286,7 @@ func (c *call) checkStream(l prepared) *Error {
 	stream, ok := c.snapshot().Streams[store.StreamKey{Server: c.principal.Server, Stream: l.stream}]
 	switch {
 	case !ok:
-		return refuse(CodeStreamUnknown, "The stream provided: '%s' does not exist on this server.", l.stream)
+		return refuse(CodeStreamUnknown, "The stream provided: '%s' does not exist on this server.", shortened(l.stream))
 	case !stream.Outbound():
 		return refuse(CodeStreamNotSending, "The stream provided: '%s' is not for sending.", l.stream)
 	case !stream.Archived.IsZero():

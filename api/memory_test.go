@@ -57,6 +57,17 @@ func bodies(octets int) map[string]string {
 		"text":               {"TextBody": strings.Repeat("line of text\n", octets/14)},
 		"umlauts":            {"TextBody": strings.Repeat("ü", octets/4), "HtmlBody": strings.Repeat("ü", octets/4)},
 		"unknown keys":       {"Other": lines},
+		"addresses":          {"To": strings.Repeat("a@b.example,", octets/12) + "a@b.example"},
+		"short addresses":    {"Bcc": strings.Repeat("a@b,", octets/4) + "a@b"},
+		"a long name":        {"ReplyTo": "\"" + strings.Repeat("n", octets) + "\" <a@b.example>"},
+		"From":               {"From": strings.Repeat("a@b,", octets/4) + "a@b"},
+		"subject":            {"Subject": strings.Repeat("s", octets)},
+		"tag":                {"Tag": strings.Repeat("t", octets)},
+		"a media type":       {"Attachments": []map[string]string{{"Name": "a.pdf", "ContentType": parameters(octets)}}},
+		"a content ID":       {"Attachments": []map[string]string{{"Name": "a.pdf", "ContentID": strings.Repeat("c", octets)}}},
+		"a header":           {"Headers": []map[string]string{{"Name": "X-A", "Value": strings.Repeat("v ", octets/2)}}},
+		"metadata":           {"Metadata": map[string]string{"a": strings.Repeat("v", octets)}},
+		"stream":             {"MessageStream": strings.Repeat("v", octets)},
 		"headers":            {"Headers": make([]struct{}, 10_000)},
 		"attachments":        {"Attachments": make([]struct{}, 10_000)},
 		"small":              {},
@@ -70,6 +81,16 @@ func bodies(octets int) map[string]string {
 		out[name] = string(b)
 	}
 	return out
+}
+
+// parameters is a media type with very many.
+func parameters(octets int) string {
+	var b strings.Builder
+	b.WriteString("application/pdf")
+	for i := 0; b.Len() < octets; i++ {
+		fmt.Fprintf(&b, ";p%d=v", i)
+	}
+	return b.String()
 }
 
 // What a request takes in memory is what it reserves of the budget. The numbers

@@ -27,7 +27,8 @@ const (
 	maxMetadataKey   = 20
 	maxMetadataValue = 80
 	maxHeaders       = 500
-	maxFileName      = 255 // octets: encoded it must fit one line
+	maxHeaderOctets  = 100 << 10 // of one list of addresses, and of all values of Headers: more than that is no header
+	maxFileName      = 255       // octets: encoded it must fit one line
 	maxContentID     = 200
 	defaultStream    = "outbound"
 )
@@ -55,11 +56,11 @@ func (c *call) prepare(req emailRequest) (prepared, *Error) {
 func (c *call) people(p *prepared, req emailRequest) *Error {
 	from, ok := c.mailboxes(req.From)
 	if !ok || len(from) != 1 || units(req.From) > maxFrom {
-		return refuse(CodeInvalidEmail, "Invalid 'From' address: '%s'.", req.From)
+		return refuse(CodeInvalidEmail, "Invalid 'From' address: '%s'.", shortened(req.From))
 	}
 	p.letter.From = from[0]
 	if p.letter.ReplyTo, ok = c.mailboxes(req.ReplyTo); !ok {
-		return refuse(CodeInvalidEmail, "Invalid 'ReplyTo' address: '%s'.", req.ReplyTo)
+		return refuse(CodeInvalidEmail, "Invalid 'ReplyTo' address: '%s'.", shortened(req.ReplyTo))
 	}
 	var bcc []message.Mailbox
 	for _, f := range []struct {
@@ -67,7 +68,7 @@ func (c *call) people(p *prepared, req emailRequest) *Error {
 		into        *[]message.Mailbox
 	}{{"To", req.To, &p.letter.To}, {"Cc", req.Cc, &p.letter.Cc}, {"Bcc", req.Bcc, &bcc}} {
 		if *f.into, ok = c.mailboxes(f.value); !ok {
-			return refuse(CodeInvalidEmail, "Invalid '%s' address: '%s'.", f.name, f.value)
+			return refuse(CodeInvalidEmail, "Invalid '%s' address: '%s'.", f.name, shortened(f.value))
 		}
 		for _, m := range *f.into {
 			if m.Address.PrivateLiteral() && !c.opts.AllowPrivateLiterals {
@@ -91,7 +92,7 @@ func (c *call) mailboxes(list string) ([]message.Mailbox, bool) {
 	if strings.TrimSpace(list) == "" {
 		return nil, true
 	}
-	if hasControl(list) {
+	if len(list) > maxHeaderOctets || hasControl(list) {
 		return nil, false
 	}
 	parsed, err := mail.ParseAddressList(list)
@@ -134,8 +135,12 @@ func fields(p *prepared, req emailRequest) *Error {
 	if len(req.Headers) > maxHeaders {
 		return refuse(CodeInvalidEmail, "A message has at most %d headers of its own; this one has %d.", maxHeaders, len(req.Headers))
 	}
+	octets := 0
 	for _, h := range req.Headers {
 		f := compose.Field(h)
+		if octets += len(f.Value); octets > maxHeaderOctets {
+			return refuse(CodeInvalidEmail, "The values of all headers have more than %d octets.", maxHeaderOctets)
+		}
 		if err := compose.CheckField(f); err != nil {
 			return refuse(CodeInvalidEmail, "Invalid header: %v.", err)
 		}
@@ -218,7 +223,7 @@ func attachments(p *prepared, req emailRequest) *Error {
 		if a.Content.bad {
 			return refuse(CodeInvalidEmail, "Attachment %d: the Content is not base64.", i+1)
 		}
-		if _, _, err := mime.ParseMediaType(a.ContentType); a.ContentType != "" && err != nil || len(a.ContentType) > maxFileName {
+		if !mediaType(a.ContentType) {
 			return refuse(CodeInvalidEmail, "Attachment %d: the ContentType is not a media type.", i+1)
 		}
 		id := strings.Trim(strings.TrimPrefix(a.ContentID, "cid:"), "<>")
@@ -230,13 +235,41 @@ func attachments(p *prepared, req emailRequest) *Error {
 	return nil
 }
 
+// mediaType tells whether an attachment can have the type, "" for none.
+func mediaType(s string) bool {
+	if s == "" || len(s) > maxFileName {
+		return s == ""
+	}
+	_, _, err := mime.ParseMediaType(s)
+	return err == nil
+}
+
 func hasControl(s string) bool { return strings.ContainsFunc(s, unicode.IsControl) }
 
 func isASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
-func units(s string) int { return len(utf16.Encode([]rune(s))) }
+// units counts what UTF-16 takes, without making it.
+func units(s string) (n int) {
+	for _, r := range s {
+		n += utf16.RuneLen(r)
+	}
+	return n
+}
+
+// maxRepeated is how many characters an answer repeats of what is wrong.
+const maxRepeated = 500
+
+func shortened(s string) string {
+	n := 0
+	for i := range s {
+		if n++; n > maxRepeated {
+			return s[:i] + "…"
+		}
+	}
+	return s
+}
 
 func tlsName(s *tls.ConnectionState) string {
 	return tls.VersionName(s.Version) + " " + tls.CipherSuiteName(s.CipherSuite)

@@ -166,11 +166,3 @@ func canonicalTrigger(name string) string {
 	}
 	return ""
 }
-
-// shortened bounds what an answer repeats of a request.
-func shortened(s string) string {
-	if r := []rune(s); len(r) > 50 {
-		return string(r[:50]) + "…"
-	}
-	return s
-}
