@@ -82,7 +82,7 @@ func (t *trip) charge(r store.Route, n int) (allowed int) {
 	if n <= 1 || r.DailyQuota == 0 && r.Rate.IsZero() {
 		return n
 	}
-	more := n - 1
+	more := 0 // where nobody keeps the count any more
 	t.d.ask(func(*schedule) { more = g.meter.charge(r, n-1) })
 	g.charged += more
 	return 1 + more
@@ -131,6 +131,9 @@ func (s *schedule) board(key store.StreamKey, r store.Route, destination string,
 	case whole && w.meter.left(w.route) < n:
 		w.meter.reserve(w.route)
 		return g, now + int64(shortWait), "the count of its day is being written"
+	case w.meter.left(w.route) == 0: // a drained route says first that it is drained
+		until, why = w.meter.waits(w.route, &s.day, now)
+		return g, until, why
 	}
 	if w.meter.until != 0 {
 		w.meter.probing = true
@@ -215,7 +218,9 @@ func (s *schedule) land(g leg, now int64) {
 		return
 	}
 	g.meter.flying--
-	g.meter.used = max(0, g.meter.used-(g.charged-g.fared.handed))
+	if unused := g.charged - g.fared.handed; unused < 0 || g.began >= s.day.begun { // what a day that is over gave is gone
+		g.meter.used = max(0, g.meter.used-unused)
+	}
 	if g.tried && g.route.Smarthost() {
 		g.meter.fared(g.fared.ok, g.fared.idle, g.fared.why, now)
 	} else {
