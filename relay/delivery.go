@@ -26,7 +26,7 @@ func (d *Dispatcher) attempt(ctx context.Context, st start) (o outcome) {
 	defer func() {
 		if p := recover(); p != nil {
 			d.log.panicked(store.Delivery{ID: st.id, Attempt: st.attempt}, p, 0)
-			o = outcome{attempt: st.attempt}
+			o = outcome{attempt: st.attempt, legs: o.legs} // their places are given back all the same
 		}
 	}()
 	now := d.opts.Now()
@@ -37,6 +37,7 @@ func (d *Dispatcher) attempt(ctx context.Context, st start) (o outcome) {
 	d.log.claimed(c.Delivery)
 	began := time.Now()
 	decision := d.decide(ctx, c, st)
+	o.legs = decision.legs
 	if decision.Hold {
 		d.hold(ctx, c.Message.ID)
 	}

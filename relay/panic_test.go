@@ -94,3 +94,45 @@ func TestSend_KnownAfterPanic(t *testing.T) {
 	}
 	mx.WaitClosed()
 }
+
+// poisonedQueue panics when it is to record a result.
+type poisonedQueue struct{ *fakeQueue }
+
+func (poisonedQueue) Resolve(context.Context, store.Resolution) error { panic("poison") }
+
+// TestDispatcher_PanicWhileRecording gives back the places on all routes that the attempt had taken.
+func TestDispatcher_PanicWhileRecording(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr, q := newByRoute(), newQueue()
+		d := newDirectory(t, withRoutes("outbound", routeTo("a.test"), routeTo("b.test")))
+		no := silent()
+		tr.set("a.test", &no)
+		disp, err := relay.New(poisonedQueue{q}, d, relay.Options{Transport: tr})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- disp.Run(ctx) }()
+		q.submit("outbound", time.Now(), "b@example.test", "c@example.test")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := tr.counts(); got != "b.test:2" {
+			t.Errorf("recipients by route: %s, want them handed over by the second", got)
+		}
+		for i, used := range []int{0, 2} {
+			if s := disp.Routes(store.StreamKey{Server: 1, Stream: "outbound"})[i]; s.InFlight != 0 || s.Used != used {
+				t.Errorf("route %s has %d attempts under way and %d recipients counted, want none and %d", s.Route, s.InFlight, s.Used, used)
+			}
+		}
+		for _, s := range disp.Sites() {
+			if s.InFlight != 0 {
+				t.Errorf("site %s has %d attempts under way", s.Key, s.InFlight)
+			}
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+}
