@@ -107,10 +107,10 @@ func (d *Dispatcher) decide(ctx context.Context, c store.Claimed, st start) (dec
 		return d.opts.Policy.Orphan(c, now)
 	case act == actCapture:
 		return d.opts.Policy.Capture(c, now, "kept by the stream's mode; nothing was sent")
+	case c.Delivery.Uncertain && stream.Uncertain == store.UncertainHold: // also when its time is over: nobody knows that it failed
+		return d.awaitPerson(c)
 	case d.opts.Policy.Expired(c.Delivery, now.Add(-d.clock.jumped())):
 		decision = d.opts.Policy.Expire(c, now)
-	case c.Delivery.Uncertain && stream.Uncertain == store.UncertainHold:
-		return d.awaitPerson(c)
 	case st.memo != "" && c.Delivery.Route == "":
 		decision = d.putOff(c, st.memo)
 	default:
@@ -217,7 +217,7 @@ func (d *Dispatcher) putOff(c store.Claimed, memo string) Decision {
 	}})
 }
 
-// unasked ends an attempt that asked nobody, with the same result for all.
+// unasked ends an attempt that asked nobody, with the same result for all. What may have arrived before may still have.
 func (d *Dispatcher) unasked(c store.Claimed, r Result) Decision {
 	open := openRecipients(c.Delivery)
 	results := slices.Repeat([]Result{r}, len(open))
@@ -225,6 +225,7 @@ func (d *Dispatcher) unasked(c store.Claimed, r Result) Decision {
 		Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Jumped: d.clock.jumped(), Conversation: c.Delivery.Conversation,
 	})
 	decision.contact = contact{}
+	decision.Resolution.Delivery.Uncertain = c.Delivery.Uncertain && !decision.Resolution.Delivery.Done()
 	return decision
 }
 
@@ -247,7 +248,9 @@ func (d *Dispatcher) afterPanic(c store.Claimed, p any, known []Result) Decision
 		}
 	}
 	decision := d.opts.Policy.Next(Attempt{Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Jumped: d.clock.jumped()})
-	decision.Failed, decision.Hold, decision.contact = nil, n >= holdAfter && !decision.Resolution.Delivery.Done(), contact{}
+	waits := !decision.Resolution.Delivery.Done()
+	decision.Failed, decision.Hold, decision.contact = nil, n >= holdAfter && waits, contact{}
+	decision.Resolution.Delivery.Uncertain = waits && (c.Delivery.Uncertain || decision.Resolution.Delivery.Uncertain)
 	return decision
 }
 

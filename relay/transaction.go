@@ -43,7 +43,7 @@ func (t *transaction) run(ctx context.Context) *fault {
 	}
 	body, err := t.open(ctx)
 	if err != nil {
-		t.decideAll(&fault{reply: store.Reply{Command: phaseBody}, err: fmt.Errorf("opening the message: %w", err)})
+		t.decideAll(t.ours(fmt.Errorf("opening the message: %w", err)))
 		return nil
 	}
 	defer body.Close() // read only: what could fail has failed in Read
@@ -287,11 +287,14 @@ func (t *transaction) announce(ctx context.Context) *fault {
 		return nil
 	}
 	if err := t.ending(ctx); err != nil {
-		return &fault{reply: store.Reply{Command: phaseBody, At: t.c.now()}, err: err}
+		return t.ours(err)
 	}
 	failpoint.Hit(failpoint.RelayEnding)
 	return nil
 }
+
+// ours is a fault of this process: no other host or route is better off, and none is to blame.
+func (t *transaction) ours(err error) *fault { return broken(phaseBody, detailLocal, err, t.c.now()) }
 
 // writer begins the content. BDAT needs no answer before it.
 func (t *transaction) writer(ctx context.Context) (io.WriteCloser, *fault) {
@@ -362,7 +365,7 @@ func (t *transaction) content(ctx context.Context, body io.Reader, dot io.Writer
 	n, err := io.CopyBuffer(struct{ io.Writer }{dot}, source, buf[:])
 	switch {
 	case source.err != nil:
-		return &fault{reply: store.Reply{Command: phaseBody, At: t.c.now()}, err: fmt.Errorf("reading the message: %w", source.err)}
+		return t.ours(fmt.Errorf("reading the message: %w", source.err))
 	case unsent(err):
 		return &fault{reply: store.Reply{Command: phaseBody, At: t.c.now()}, err: damaged(err)}
 	case err != nil:

@@ -76,6 +76,40 @@ func TestUncertain_CutOff(t *testing.T) {
 	}
 }
 
+// What was cut off is held also where its first claim could not be decided, and where its time was over by then.
+func TestUncertain_HoldOutlasts(t *testing.T) {
+	for name, change := range map[string]func(d *store.Delivery, l *lists){
+		"a list that cannot be read": func(_ *store.Delivery, l *lists) { l.set(errors.New("disk")) },
+		"its time":                   func(d *store.Delivery, _ *lists) { d.Attempt, d.Expires = 3, time.Now() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q, d, list := newQueue(), newDirectory(t, uncertainStreams[1]), &lists{}
+				id := q.submit("hold", time.Now(), "b@example.test")
+				part := store.DeliveryID{Message: id}
+				q.mu.Lock()
+				cut := q.deliveries[part]
+				cut.Attempt, cut.Ending = 1, "mx"
+				change(&cut, list)
+				q.deliveries[part] = cut
+				q.announce(cut)
+				q.mu.Unlock()
+				sent := 0
+				tr := &fakeTransport{func(_ context.Context, j relay.Job) []relay.Result { sent++; return all(j, delivered()) }}
+				start(t, q, d, relay.Options{Transport: tr, Suppressions: list})
+				time.Sleep(time.Second)
+				synctest.Wait()
+				list.set(nil)
+				time.Sleep(12 * time.Hour)
+				synctest.Wait()
+				if got := q.delivery(id); sent != 0 || got.Held.IsZero() || !got.Uncertain {
+					t.Errorf("sent %d times, held since %v, %+v", sent, got.Held, got)
+				}
+			})
+		})
+	}
+}
+
 // What cannot be recorded is not ended: nobody has the message then.
 func TestUncertain_NothingIsEndedUnrecorded(t *testing.T) {
 	for _, stream := range uncertainStreams {
