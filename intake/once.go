@@ -145,7 +145,7 @@ func (s *submission) settle(ctx context.Context) (done bool, unlock func(), err 
 		o.body.Sum(o.content[:0])
 	}
 	unlock = s.same.lock(o.key)
-	_, same, err := s.seek(ctx, o, s.now)
+	_, same, err := s.seek(ctx, o, s.opts.Now()) // a window may have ended since the submission began
 	if err == nil && !same.IsZero() {
 		s.id, done = same, true
 	}

@@ -181,6 +181,32 @@ func TestDedupe_AtOnce(t *testing.T) {
 	}
 }
 
+// One that begins before the turn of a window and ends behind it meets what came
+// in meanwhile.
+func TestDedupe_AcrossTheTurnOfAWindow(t *testing.T) {
+	d := newDesk(t)
+	d.pass(d.clock.Truncate(time.Hour).Add(time.Hour - time.Second).Sub(d.clock))
+	var quick store.ID
+	slow := io.MultiReader(strings.NewReader(letter), readerFunc(func([]byte) (int, error) {
+		if quick.IsZero() {
+			d.pass(2 * time.Second)
+			quick = d.submit(envelope(serverToken), letter)
+		}
+		return 0, io.EOF
+	}))
+	id, err := d.Submit(t.Context(), envelope(serverToken), slow)
+	if err != nil || id != quick {
+		t.Errorf("the slow one is %s, %v, want %s", id, err, quick)
+	}
+	if n := d.stored(); n != 1 {
+		t.Errorf("%d messages are stored, want 1", n)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
 // A client that went away in the middle holds nobody up, and its part of a
 // message is nothing that could be recognised.
 func TestDedupe_TornBefore(t *testing.T) {
