@@ -80,17 +80,27 @@ func (s *state) occupy(segment uint64, bytes int64) {
 // voidLeases makes the leases of earlier processes void. It returns s itself
 // where there are none.
 func (s *state) voidLeases(epoch uint64) *state {
-	if !slices.ContainsFunc(s.parts, func(d leased) bool { return !d.Lease.IsZero() && d.epoch != epoch }) {
+	if !slices.ContainsFunc(s.parts, func(d leased) bool { return d.orphaned(epoch) }) {
 		return s
 	}
 	n := s.with()
 	for i := range n.parts {
-		if n.parts[i].epoch != epoch {
+		if n.parts[i].orphaned(epoch) {
 			n.parts[i].Lease, n.parts[i].epoch = time.Time{}, 0
 			n.parts[i].abandon()
 		}
 	}
 	return n
+}
+
+// orphaned tells whether nobody will record the result of the newest attempt, and
+// the delivery does not say so yet. A replay voids the lease at the claim, before
+// it comes to the record of the ending: that is one without a lease.
+func (d *leased) orphaned(epoch uint64) bool {
+	if d.Lease.IsZero() {
+		return d.Ending != "" && !d.Uncertain
+	}
+	return d.epoch != epoch
 }
 
 // abandon is called when nobody will record the result of the newest attempt.
