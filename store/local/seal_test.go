@@ -310,3 +310,21 @@ func FuzzIndex(f *testing.F) {
 		}
 	})
 }
+
+// What a checkpoint and a block take in between a search's two looks is found once.
+func TestSearch_SealedBetweenItsTwoLooks(t *testing.T) {
+	s := openT(t, t.TempDir(), still())
+	for range 20 {
+		acceptT(t, s, 10)
+	}
+	f := store.Filter{Server: 1, Stream: "outbound"}
+	q := newSearching(s, f, 100)
+	q.compareNewer()
+	if n := sealT(t, s); n == 0 {
+		t.Fatal("no block was made")
+	}
+	err := s.db.read(func(tx *bbolt.Tx) error { return q.run(t.Context(), tx) })
+	if err != nil || q.total != 20 {
+		t.Errorf("found %d, %v, want 20", q.total, err)
+	}
+}

@@ -264,6 +264,13 @@ type searching struct {
 	total   int
 }
 
+func newSearching(s *Store, f store.Filter, want int) *searching {
+	q := &searching{s: s, filter: f, match: f, want: want}
+	q.match.Stream = ""
+	q.upper, q.floor = timeBounds(&f)
+	return q
+}
+
 // Search implements store.History. What has come in since the last block of a
 // stream is compared message by message, a few milliseconds for as many as there can be. It
 // reads in one transaction, which ends with ctx at the latest.
@@ -275,9 +282,7 @@ func (s *Store) Search(ctx context.Context, f store.Filter, offset, limit int) (
 	if offset < 0 || limit < 0 || limit > listMost {
 		return nil, 0, fmt.Errorf("searching messages from %d to %d: %w", offset, offset+limit, store.ErrInvalid)
 	}
-	q := &searching{s: s, filter: f, match: f, want: offset + limit}
-	q.match.Stream = ""
-	q.upper, q.floor = timeBounds(&f)
+	q := newSearching(s, f, offset+limit)
 	q.compareNewer()
 	var records []store.Record
 	err := s.db.read(func(tx *bbolt.Tx) (err error) {
@@ -316,9 +321,7 @@ func (q *searching) compareNewer() {
 	for _, e := range entries {
 		st := e.state.stamp()
 		q.newer[e.state.msg.ID] = true
-		if !e.fresh {
-			q.without = append(q.without, st)
-		}
+		q.without = append(q.without, st) // also of what the view lacks: it may be in a block by the second look
 		if e.drop != nil {
 			q.without = append(q.without, e.drop.stamp())
 		}
