@@ -109,6 +109,37 @@ func TestRebuild_Notifications(t *testing.T) {
 	checkT(t, s)
 }
 
+// TestRebuild_NotificationsAheadOfThePosition: while a write is under way, the view
+// has more than its position says, and what it has queued of that is not queued again.
+func TestRebuild_NotificationsAheadOfThePosition(t *testing.T) {
+	dir := t.TempDir()
+	s := openT(t, dir, slowView())
+	hookedT(t, s)
+	id := acceptT(t, s, 10)
+	under, err := s.over.begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	deliverT(t, s, id)
+	if err := s.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range claimT(t, s, 9) {
+		settleT(t, s, n, store.NotificationDone)
+	}
+	crashed := t.TempDir()
+	copyDir(t, dir, crashed)
+	s.over.finish(under)
+	if r, err := Rebuild(t.Context(), crashed, slowView()); err != nil || len(r.Lost) != 0 {
+		t.Fatalf("Rebuild = %+v, %v", r, err)
+	}
+	again := openT(t, crashed, slowView())
+	if got := claimT(t, again, 9); len(got) != 0 {
+		t.Errorf("queued again: %+v", got)
+	}
+	checkT(t, again)
+}
+
 // TestCheckpoint_FailedKeepsNews: what a checkpoint could not write is queued by
 // the next one, once, together with what came meanwhile.
 func TestCheckpoint_FailedKeepsNews(t *testing.T) {

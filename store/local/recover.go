@@ -106,13 +106,13 @@ func (s *Store) reapply(l *located) error {
 	if !changed {
 		return nil
 	}
+	silent := s.silent != nil && s.silent(l)
 	if next != nil {
 		next = next.voidLeases(s.epoch)
-		if s.hooks.settled(l.position()) {
+		if silent || s.hooks.settled(l.position()) { // one transaction of the old view has counted and queued
 			next = next.silent(old)
 		}
 	}
-	silent := s.silent != nil && s.silent(l)
 	s.over.mu.Lock()
 	defer s.over.mu.Unlock()
 	s.over.put(update{id: l.id, old: old, next: next, silent: silent})
