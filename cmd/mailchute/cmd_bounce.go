@@ -158,13 +158,9 @@ func (a *app) bounceShow() *cobra.Command {
 	}
 	dump := cmd.Flags().Bool("dump", false, "write what came back last, as it came, and nothing else")
 	cmd.RunE = a.admin(func(ctx context.Context, a *admin, args []string) error {
-		id, err := store.ParseID(args[0])
+		r, err := a.record(ctx, args[0])
 		if err != nil {
-			return usage("%v", err)
-		}
-		r, err := a.store.Record(ctx, id)
-		if err != nil {
-			return fmt.Errorf("message %s: %w", id, err)
+			return err
 		}
 		bounces := bouncesOf(r)
 		if *dump {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/mailchute/mailchute/relay"
@@ -26,13 +25,9 @@ type waitView struct {
 // explainMessage answers why a message waits: from the running dispatcher, and
 // without one from the files.
 func explainMessage(ctx context.Context, a *admin, args []string) error {
-	id, err := store.ParseID(args[0])
+	r, err := a.record(ctx, args[0])
 	if err != nil {
-		return usage("%v", err)
-	}
-	r, err := a.store.Record(ctx, id)
-	if err != nil {
-		return fmt.Errorf("message %s: %w", id, err)
+		return err
 	}
 	view := explained{viewRecord(r), []waitView{}}
 	for _, d := range r.Deliveries {

@@ -145,16 +145,33 @@ func (a *app) messageShow() *cobra.Command {
 	}
 }
 
-func showMessage(ctx context.Context, a *admin, args []string) error {
-	id, err := store.ParseID(args[0])
+// record finds the message that an argument names.
+func (a *admin) record(ctx context.Context, arg string) (store.Record, error) {
+	id, err := store.ParseID(arg)
 	if err != nil {
-		return usage("%v", err)
+		return store.Record{}, usage("%v", err)
 	}
-	r, err := a.store.Record(ctx, id)
+	return a.store.Record(ctx, id) // its error names the message
+}
+
+func showMessage(ctx context.Context, a *admin, args []string) error {
+	r, err := a.record(ctx, args[0])
 	if err != nil {
-		return fmt.Errorf("message %s: %w", id, err)
+		return err
 	}
 	return a.print(viewRecord(r), func() error { return printRecord(a, r) })
+}
+
+// origin says how a message came; one of ours has neither client nor credential.
+func origin(m store.Message) string {
+	s := dash(m.Protocol)
+	if m.Client.IsValid() {
+		s += " from " + m.Client.String()
+	}
+	if m.Credential != "" {
+		s += " with " + m.Credential
+	}
+	return s
 }
 
 func printRecord(a *admin, r store.Record) error {
@@ -163,7 +180,7 @@ func printRecord(a *admin, r store.Record) error {
 	t.row("Message", m.ID)
 	t.row("Subject", dash(m.Header.Subject))
 	t.row("From", fmt.Sprintf("%s (envelope %s)", dash(m.Header.From), sender(m)))
-	t.row("Accepted", fmt.Sprintf("%s by %s from %v with %s", when(m.Accepted), dash(m.Protocol), m.Client, dash(m.Credential)))
+	t.row("Accepted", when(m.Accepted)+" by "+origin(m))
 	t.row("Stream", fmt.Sprintf("%s of server %d", m.Stream, m.Server))
 	t.row("Size", fmt.Sprintf("%d octets, SHA-256 %x", m.Size, m.BodyHash[:8]))
 	if m.Tag != "" {
@@ -266,14 +283,11 @@ unsubscribe, which is another one for each recipient.`,
 // rawSent makes again what the newest copy handed over had on top: that depends
 // on nothing but the message, the recipient and the keys.
 func rawSent(ctx context.Context, a *admin, args []string, recipient string) error {
-	id, err := store.ParseID(args[0])
+	r, err := a.record(ctx, args[0])
 	if err != nil {
-		return usage("%v", err)
+		return err
 	}
-	r, err := a.store.Record(ctx, id)
-	if err != nil {
-		return fmt.Errorf("message %s: %w", id, err)
-	}
+	id := r.Message.ID
 	at := slices.IndexFunc(r.Events, func(e store.Event) bool {
 		return e.Kind == store.EventSent && (recipient == "" || strings.EqualFold(e.Recipient, recipient))
 	})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -38,6 +39,9 @@ func destinationName(arg string) string { return strings.ToLower(strings.TrimSuf
 func (a *admin) setPause(ctx context.Context, op *operation, verb string, p store.Pause, said string) error {
 	if p.Destination == "" || len(p.Destination) > maxWhy || len(p.Why) > maxWhy {
 		return usage("a destination or a reason is empty or longer than %d octets", maxWhy)
+	}
+	if strings.ContainsFunc(p.Destination, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return usage("%q is no destination: name a domain, a smarthost as host:port, or a site", p.Destination)
 	}
 	n, err := a.queuedFor(ctx, p.Destination)
 	if err != nil || op.dry {

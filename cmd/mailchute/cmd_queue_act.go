@@ -54,7 +54,8 @@ type queueAction struct {
 type selected struct {
 	ids       []store.DeliveryID
 	messages  map[store.ID]bool
-	uncertain int // left out: only their own route can take them
+	servers   map[int64]bool // of the messages
+	uncertain int            // left out: only their own route can take them
 }
 
 func (q *queueAction) run(ctx context.Context, a *admin, args []string) error {
@@ -66,6 +67,9 @@ func (q *queueAction) run(ctx context.Context, a *admin, args []string) error {
 	}
 	sel, err := q.choose(ctx, a, args)
 	if err != nil {
+		return err
+	}
+	if err := q.reachable(a.store.Snapshot(), sel); err != nil {
 		return err
 	}
 	alter := store.Alteration{Amendment: q.what, By: a.by, Stream: q.toStream}
@@ -83,15 +87,11 @@ func (q *queueAction) run(ctx context.Context, a *admin, args []string) error {
 
 // choose finds the deliveries.
 func (q *queueAction) choose(ctx context.Context, a *admin, args []string) (*selected, error) {
-	sel := &selected{messages: map[store.ID]bool{}}
+	sel := &selected{messages: map[store.ID]bool{}, servers: map[int64]bool{}}
 	for _, arg := range args {
-		id, err := store.ParseID(arg)
+		r, err := a.record(ctx, arg)
 		if err != nil {
-			return nil, usage("%v", err)
-		}
-		r, err := a.store.Record(ctx, id)
-		if err != nil {
-			return nil, fmt.Errorf("message %s: %w", id, err)
+			return nil, err
 		}
 		q.take(a, sel, r)
 	}
@@ -131,6 +131,7 @@ func (q *queueAction) take(a *admin, sel *selected, r store.Record) {
 		default:
 			sel.ids = append(sel.ids, d.ID)
 			sel.messages[d.ID.Message] = true
+			sel.servers[r.Message.Server] = true
 		}
 	}
 }
@@ -147,6 +148,19 @@ func (v *filterFlags) matches(a *admin, d store.Delivery) bool {
 		return true
 	}
 	return slices.Contains(a.sitesOf(store.StreamKey{Server: d.Server, Stream: d.Stream}, d.Destination), strings.TrimPrefix(v.site, "receiver:"))
+}
+
+// reachable refuses --to-stream where a server of the messages has no such outbound stream.
+func (q *queueAction) reachable(s *store.Snapshot, sel *selected) error {
+	if q.toStream == "" {
+		return nil
+	}
+	for server := range sel.servers {
+		if stream, ok := s.Streams[store.StreamKey{Server: server, Stream: q.toStream}]; !ok || !stream.Outbound() {
+			return fmt.Errorf("outbound stream %q of server %d: %w; \"mailchute stream list\" shows them", q.toStream, server, store.ErrNotFound)
+		}
+	}
+	return nil
 }
 
 // routeKey finds the route that --to-route names: each stream that deliveries come to must have it.
@@ -183,7 +197,7 @@ func (q *queueAction) routeKey(ctx context.Context, a *admin, sel *selected) (st
 func (q *queueAction) counted(a *admin, sel *selected) error {
 	view := map[string]any{"dry_run": true, "action": q.what, "messages": len(sel.messages), "deliveries": len(sel.ids), "uncertain": sel.uncertain}
 	return a.print(view, func() error {
-		a.say("Dry run: %d deliveries of %d messages match; %s changed nothing.", len(sel.ids), len(sel.messages), q.what)
+		a.say("Dry run: %d deliveries of %d messages match; %s changed nothing.", len(sel.ids), len(sel.messages), q.verb)
 		sayUncertain(a, sel.uncertain)
 		return nil
 	})
@@ -223,7 +237,7 @@ func (q *queueAction) apply(ctx context.Context, a *admin, alter store.Alteratio
 		return errors.Join(failed, err)
 	}
 	if failed != nil {
-		return fmt.Errorf("%s, after %d deliveries: %w", q.what, done.Deliveries, failed)
+		return fmt.Errorf("%s, after %d deliveries: %w", q.verb, done.Deliveries, failed)
 	}
 	if err := a.print(done, func() error { return sayAltered(a, done) }); err != nil {
 		return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -150,6 +151,8 @@ func (v *webhookFlags) add(ctx context.Context, a *admin) (webhookView, error) {
 	}
 	u, err := a.cfg.Webhooks.guard().CheckURL(v.url)
 	switch {
+	case errors.Is(err, webhook.ErrInternal):
+		return webhookView{}, exitWith(exitData, "--url: %w; webhooks.allow could permit it", err)
 	case err != nil:
 		return webhookView{}, exitWith(exitData, "--url: %w", err)
 	case u.User != nil:
