@@ -20,6 +20,13 @@ func (r *rig) refused(to, kind, extra string, at time.Time) store.ID {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.refuse(id, to, kind, at)
+	return id
+}
+
+// refuse has a message refused at its first attempt.
+func (r *rig) refuse(id store.ID, to, kind string, at time.Time) {
+	r.t.Helper()
 	now := time.Now()
 	claimed, err := r.store.Claim(r.t.Context(), store.DeliveryID{Message: id}, 0, now, now.Add(time.Minute))
 	if err != nil {
@@ -39,7 +46,6 @@ func (r *rig) refused(to, kind, extra string, at time.Time) store.ID {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return id
 }
 
 func TestBounces_GetDumpActivate(t *testing.T) {

@@ -183,7 +183,8 @@ func persons(addresses, names []string) []person {
 	return out
 }
 
-// message finds the message that the path names, if it is the server's own.
+// message finds the message that the path names, if it is the server's own and
+// not confidential: who has the tokens of an account must not confirm its senders.
 func (c *call) message() (store.Record, *Error) {
 	unknown := refuse(CodeMessageUnknown, "This message was not found.")
 	id, err := store.ParseID(c.r.PathValue("id"))
@@ -192,7 +193,7 @@ func (c *call) message() (store.Record, *Error) {
 	}
 	r, err := c.store.Record(c.context(), id)
 	switch {
-	case errors.Is(err, store.ErrNotFound) || err == nil && (r.Message.Server != c.principal.Server || r.Message.Bounce || r.Message.Returned):
+	case errors.Is(err, store.ErrNotFound) || err == nil && (r.Message.Server != c.principal.Server || r.Message.Bounce || r.Message.Returned || r.Message.Confidential()):
 		return store.Record{}, unknown
 	case err != nil:
 		return store.Record{}, c.unexpected("reading a message", err)

@@ -33,8 +33,11 @@ const noticeOfFailure = "(failed)"
 
 // Dump returns the message that tells of the bounce which an event of the record
 // is: what came back, or else the notice that we wrote to the sender. It is zero
-// where there is neither.
+// where there is neither, and where it could quote a confidential message.
 func (r Record) Dump(e Event) ID {
+	if r.Message.Confidential() {
+		return ID{}
+	}
 	if !e.Notice.IsZero() {
 		return e.Notice
 	}
@@ -44,6 +47,17 @@ func (r Record) Dump(e Event) ID {
 		}
 	}
 	return ID{}
+}
+
+// CredentialConfirmation is the kind of credential of messages that ask the owner
+// of an address to confirm it.
+const CredentialConfirmation = "confirmation"
+
+// Confidential tells whether the content is for its recipient alone: it has a link
+// that proves to us who that is, so nobody who asked for it may read it here.
+func (m *Message) Confidential() bool {
+	kind, _, _ := strings.Cut(m.Credential, " ")
+	return kind == CredentialConfirmation
 }
 
 // Author is the address in the From field, or where that has none the

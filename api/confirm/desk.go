@@ -88,7 +88,7 @@ func (d *Desk) Ask(ctx context.Context, g store.Signature) error {
 		return fmt.Errorf("writing to sender %d: %w", g.ID, err)
 	}
 	id, err := d.intake.Submit(ctx, intake.Envelope{
-		Principal:  auth.Principal{Kind: "confirmation", Server: stream.Server, Stream: stream.ID},
+		Principal:  auth.Principal{Kind: store.CredentialConfirmation, Server: stream.Server, Stream: stream.ID},
 		From:       d.opts.From.String(),
 		Recipients: []intake.Recipient{{Address: to.String()}},
 		UTF8:       !to.ASCII() || !d.opts.From.ASCII(),
