@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/mailchute/mailchute/internal/testmx"
 	"github.com/mailchute/mailchute/relay"
@@ -45,3 +47,31 @@ func TestSend_OwnFaultsStayHere(t *testing.T) {
 type broken struct{ err error }
 
 func (b broken) Read([]byte) (int, error) { return 0, b.err }
+
+// TestRoutes_RestEndsAfterAllRested: a route that was tried while all were at rest, and failed again, is asked once its rest
+// is over.
+func TestRoutes_RestEndsAfterAllRested(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr, q := newByRoute(), newQueue()
+		d := newDirectory(t, withRoutes("outbound", routeTo("a.test"), routeTo("b.test")))
+		disp, _ := start(t, q, d, relay.Options{Transport: tr, Policy: relay.Policy{Schedule: []time.Duration{10 * time.Minute}, Jitter: -1}})
+		bad := relay.Result{Reply: store.Reply{Code: 535, Text: "no", Command: "auth", Host: "x"}}
+		tr.set("a.test", &bad)
+		tr.set("b.test", &bad)
+		for range 3 {
+			submitMany(q, "outbound", 1, 1)
+			synctest.Wait()
+		}
+		time.Sleep(10 * time.Second)
+		submitMany(q, "outbound", 1, 1) // by the first, since both are at rest
+		synctest.Wait()
+		tr.set("a.test", nil)
+		tr.set("b.test", nil)
+		time.Sleep(time.Hour)
+		submitMany(q, "outbound", 3, 1)
+		synctest.Wait()
+		if s := disp.Routes(store.StreamKey{Server: 1, Stream: "outbound"}); s[0].Why != "" || s[0].Used < 3 || q.unfinished() != 0 {
+			t.Errorf("Routes = %+v with %d left, want the first to be used again", s, q.unfinished())
+		}
+	})
+}

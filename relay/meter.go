@@ -136,7 +136,8 @@ func (m *meter) fared(ok, idle bool, why string, now int64) {
 	}
 	m.failures++
 	if m.failures < restAfter || now < m.until {
-		return // below the limit, or an attempt that began before the rest
+		m.probing = false // one that went while all routes were at rest: the rest is not over
+		return            // below the limit, or an attempt that began before the rest
 	}
 	m.rest = min(max(2*m.rest, firstRest), longRest)
 	m.until, m.probing, m.why = now+int64(m.rest), false, why
