@@ -14,7 +14,7 @@ import (
 // Exit codes, as in sysexits.h.
 const (
 	exitOK          = 0
-	exitFailed      = 1  // a promise was not kept: demo only
+	exitFailed      = 1  // demo, bench, webhook test: it did not go as it should
 	exitUsage       = 64 // the command line is wrong
 	exitData        = 65 // a value or stored data is wrong
 	exitUnavailable = 69 // there is no such thing, or no server
