@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -89,11 +90,30 @@ func (a *app) admin(run adminFunc) func(*cobra.Command, []string) error {
 		if err != nil {
 			return err
 		}
-		code, err := forward(cmd.Context(), cfg, request{Args: a.args, Cwd: a.cwd}, a.out, a.errout)
+		return a.somewhere(cmd.Context(), cfg, run, args)
+	}
+}
+
+// startPatience is how long a command waits for a server that has its files and
+// does not take commands yet, or for another command to end.
+const startPatience = 10 * time.Second
+
+// somewhere runs a command in the server, or here where none is running.
+func (a *app) somewhere(ctx context.Context, cfg Config, run adminFunc, args []string) error {
+	for end := time.Now().Add(startPatience); ; {
+		code, err := forward(ctx, cfg, request{Args: a.args, Cwd: a.cwd}, a.out, a.errout)
 		if !errors.Is(err, errNoServer) {
 			return orCode(code, err)
 		}
-		return a.onFiles(cmd.Context(), cfg, run, args)
+		err = a.onFiles(ctx, cfg, run, args)
+		if !errors.As(err, new(lockedError)) || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
 }
 

@@ -55,7 +55,7 @@ func openFiles(cfg Config, log *slog.Logger, newKey bool) (*files, error) {
 	s, err := local.Open(cfg.DataDir, storeOptions(cfg, log))
 	switch {
 	case errors.Is(err, local.ErrLocked):
-		return nil, exitWith(exitBusy, "already running on %s: a server, or another command, has it open", cfg.DataDir)
+		return nil, exitWith(exitBusy, "%w", lockedError{cfg.DataDir})
 	case errors.Is(err, store.ErrDamaged):
 		return nil, &exitError{exitData, fmt.Errorf("opening the data directory: %w; try \"mailchute check --rebuild\"", err)}
 	case err != nil:
@@ -67,6 +67,15 @@ func openFiles(cfg Config, log *slog.Logger, newKey bool) (*files, error) {
 	}
 	return &files{s, keyring}, nil
 }
+
+// lockedError says that another process has the data directory open.
+type lockedError struct{ dir string }
+
+func (e lockedError) Error() string {
+	return fmt.Sprintf("already running on %s: a server, or another command, has it open", e.dir)
+}
+
+func (lockedError) Unwrap() error { return local.ErrLocked }
 
 func openCode(err error) int {
 	if errors.Is(err, fs.ErrPermission) {
