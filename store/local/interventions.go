@@ -134,45 +134,57 @@ func (s *Store) SetNote(ctx context.Context, name string, value []byte) error {
 	return nil
 }
 
-// copyOperators takes the log and the notes over from another file, as far as
-// they can be read. A file from before they were kept has none.
-func copyOperators(from *bbolt.DB, to *viewDB) (log int, err error) {
+// sealed is a key of bucket intervention or note with its value.
+type sealed struct{ k, v []byte }
+
+// operators takes over the log and the notes, each as far as it can be read. A
+// file from before they were kept has none.
+func (r *Rebuilt) operators(from *bbolt.DB, to *viewDB) error {
 	for _, name := range [][]byte{bucketIntervention, bucketNote} {
-		type pair struct{ k, v []byte }
-		var good []pair
-		err := guarded("reading "+string(name), func() error {
-			return from.View(func(tx *bbolt.Tx) error {
-				b := tx.Bucket(name)
-				if b == nil {
-					return nil
-				}
-				return b.ForEach(func(k, v []byte) error {
-					if _, err := openValue(v); err == nil {
-						good = append(good, pair{bytes.Clone(k), bytes.Clone(v)})
-					}
-					return nil
-				})
-			})
-		})
+		good, bad, err := readSealed(from, name)
 		if err != nil {
-			return log, err
+			r.Lost = append(r.Lost, fmt.Sprintf("records of bucket %s, beyond %d that could be read: %v", name, len(good), err))
 		}
-		err = to.write(func(tx *bbolt.Tx) error {
-			b := tx.Bucket(name)
-			for _, p := range good {
-				if err := b.Put(p.k, p.v); err != nil {
-					return err
-				}
-			}
-			if n := len(good); n > 0 && len(good[n-1].k) == 8 {
-				log = n
-				return b.SetSequence(binary.BigEndian.Uint64(good[n-1].k))
-			}
-			return nil
-		})
-		if err != nil {
-			return log, err
+		if bad > 0 {
+			r.Lost = append(r.Lost, fmt.Sprintf("%d records of bucket %s that cannot be made sense of", bad, name))
+		}
+		if err := to.write(func(tx *bbolt.Tx) error { return putSealed(tx.Bucket(name), good) }); err != nil {
+			return fmt.Errorf("taking over bucket %s: %w", name, err)
 		}
 	}
-	return log, nil
+	return nil
+}
+
+// readSealed reads until a page cannot be read.
+func readSealed(from *bbolt.DB, name []byte) (good []sealed, bad int, err error) {
+	err = guarded("reading bucket "+string(name), func() error {
+		return from.View(func(tx *bbolt.Tx) error {
+			b := tx.Bucket(name)
+			if b == nil {
+				return nil
+			}
+			return b.ForEach(func(k, v []byte) error {
+				if _, err := openValue(v); err != nil {
+					bad++
+					return nil
+				}
+				good = append(good, sealed{bytes.Clone(k), bytes.Clone(v)})
+				return nil
+			})
+		})
+	})
+	return good, bad, err
+}
+
+// putSealed puts records, and goes on numbering behind the last of the log.
+func putSealed(b *bbolt.Bucket, all []sealed) error {
+	for _, p := range all {
+		if err := b.Put(p.k, p.v); err != nil {
+			return err
+		}
+	}
+	if n := len(all); n > 0 && len(all[n-1].k) == 8 {
+		return b.SetSequence(binary.BigEndian.Uint64(all[n-1].k))
+	}
+	return nil
 }

@@ -142,15 +142,16 @@ func (r *Rebuilt) keepGood(records map[string][]byte) {
 	r.Records = len(records)
 }
 
-// suppressions takes over the lists as far as the old file can be read.
+// suppressions takes over the lists, and what there is of operators, as far as
+// the old file can be read.
 func (r *Rebuilt) suppressions(path, fresh string, opts Options) error {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		r.Lost = append(r.Lost, "the suppressions: import them from an export, or restore "+dbName+" from a backup, before anything is sent")
+		r.Lost = append(r.Lost, "the suppressions, and the log of interventions: import the former from an export, or restore "+dbName+" from a backup, before anything is sent")
 		return nil
 	}
 	from, err := openBolt(path, bbolt.Options{ReadOnly: true, Timeout: opts.LockTimeout})
 	if err != nil {
-		r.Lost = append(r.Lost, fmt.Sprintf("the suppressions: %v", err))
+		r.Lost = append(r.Lost, fmt.Sprintf("the suppressions and the log of interventions: %v", err))
 		return nil
 	}
 	to, err := openDB(fresh, opts)
@@ -159,9 +160,7 @@ func (r *Rebuilt) suppressions(path, fresh string, opts Options) error {
 	}
 	bad := 0
 	r.Suppressions, bad, err = copySuppressions(from, to)
-	if _, lost := copyOperators(from, to); lost != nil {
-		r.Lost = append(r.Lost, fmt.Sprintf("the log of interventions, or a part of it: %v", lost))
-	}
+	operators := r.operators(from, to)
 	_ = guarded("closing "+dbName, from.Close)
 	if bad > 0 {
 		r.Lost = append(r.Lost, fmt.Sprintf("%d suppressions that cannot be made sense of", bad))
@@ -170,7 +169,7 @@ func (r *Rebuilt) suppressions(path, fresh string, opts Options) error {
 		r.Lost = append(r.Lost, fmt.Sprintf("the suppressions, beyond %d that could be read: %v", r.Suppressions, err))
 		err = nil
 	}
-	return errors.Join(err, to.close())
+	return errors.Join(err, operators, to.close())
 }
 
 // history makes the mail anew, and keeps the statistics. What happened behind
