@@ -3,10 +3,13 @@ package local
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/mailchute/mailchute/store"
 )
@@ -19,7 +22,9 @@ var rewrite = flag.Bool("update", false, "write the newest directory of testdata
 const (
 	v1Dir = "testdata/v1"
 	v4Dir = "testdata/v4" // two of the messages are in a search block
+	v5Dir = "testdata/v5" // there is room for notifications
 	v6Dir = "testdata/v6" // and what was sent is counted
+	v7Dir = "testdata/v7" // there is a log of interventions, and a note
 )
 
 // The messages of v1Dir.
@@ -40,9 +45,9 @@ func mustID(s string) store.ID {
 
 func TestSchemas_OpenForEver(t *testing.T) {
 	if *rewrite {
-		writeFixture(t, v6Dir)
+		writeFixture(t, v7Dir)
 	}
-	for _, from := range []string{v1Dir, v4Dir, v6Dir} {
+	for _, from := range []string{v1Dir, v4Dir, v5Dir, v6Dir, v7Dir} {
 		t.Run(filepath.Base(from), func(t *testing.T) { opensForEver(t, from) })
 	}
 }
@@ -85,7 +90,33 @@ func opensForEver(t *testing.T, from string) {
 	if n := statsT(t, s, "shipping"); n != 1 {
 		t.Errorf("%d are counted as sent, want 1", n)
 	}
+	log, err := s.ListInterventions(t.Context(), 10)
+	note, noteErr := s.Note(t.Context(), "sites")
+	if kept := from == v7Dir; err != nil || noteErr != nil || (len(log) == 1) != kept || (string(note) == "[]") != kept {
+		t.Errorf("interventions = %+v, %v, note %q, %v", log, err, note, noteErr)
+	}
 	checkT(t, s)
+}
+
+// TestSchemas_HaveAFixtureEach: whoever adds a schema leaves a directory of it.
+func TestSchemas_HaveAFixtureEach(t *testing.T) {
+	for n := 1; n <= len(migrations); n++ {
+		path := fmt.Sprintf("testdata/v%d/%s", n, dbName)
+		db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true})
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		err = db.View(func(tx *bbolt.Tx) error {
+			if have, err := schemaOf(tx); err != nil || have != n {
+				t.Errorf("%s has schema %d, %v", path, have, err)
+			}
+			return nil
+		})
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // writeFixture makes a directory as it is when the process dies with the last
@@ -124,7 +155,7 @@ func writeFixture(t *testing.T, to string) {
 	err3 := s.Resolve(t.Context(), store.Resolution{Delivery: c.Delivery, Events: []store.Event{{At: moment, Kind: store.EventDeferred, Attempt: 1}}})
 	_, err4 := s.Amend(t.Context(), store.Hold, "ada", moment, v1Held)
 	deliverT(t, s, v1Sent)
-	err5 := errors.Join(s.checkpoint(), s.seal())
+	err5 := errors.Join(s.checkpoint(), s.seal(), s.Intervened(t.Context(), store.Intervention{At: moment, By: "ada", What: "hold", Count: 1}), s.SetNote(t.Context(), "sites", []byte("[]")))
 	accept(v1Tail)
 	for _, err := range []error{err, err2, err3, err4, err5, os.RemoveAll(to)} {
 		if err != nil {
