@@ -362,15 +362,20 @@ func TestManners_SlowBodyIs408(t *testing.T) {
 	}
 }
 
-// reading opens a connection on which the server waits for a body.
+// reading opens a connection on which the server waits for a body of a batch, of
+// so many octets, or of a number that is not told.
 func (r *rig) reading(octets int) (conn net.Conn, status string) {
 	r.t.Helper()
+	length := "Transfer-Encoding: chunked"
+	if octets > 0 {
+		length = fmt.Sprintf("Content-Length: %d", octets)
+	}
 	c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { c.Close() })
-	fmt.Fprintf(c, "POST /email/batch HTTP/1.1\r\nHost: x\r\nX-Postmark-Server-Token: %s\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", r.server, octets)
+	fmt.Fprintf(c, "POST /email/batch HTTP/1.1\r\nHost: x\r\nX-Postmark-Server-Token: %s\r\nExpect: 100-continue\r\n%s\r\n\r\n", r.server, length)
 	b := make([]byte, len("HTTP/1.1 100"))
 	if _, err := io.ReadFull(c, b); err != nil {
 		r.t.Fatal(err)

@@ -120,14 +120,12 @@ func (c *call) readBody(rt route, w http.ResponseWriter) *Error {
 	case size > limit:
 		w.Header().Set("Connection", "close") // the body is not read
 		return errTooLarge(limit)
-	case size < 0:
-		size = limit
 	}
-	if e := c.reserve(size * heldOctets); e != nil {
+	if e := c.reserve(max(size, 0) * heldOctets); e != nil {
 		w.Header().Set("Connection", "close")
 		return e
 	}
-	return c.receive(w, size, limit)
+	return c.receive(w, limit)
 }
 
 // What a request takes in memory. A test measures both.
@@ -163,14 +161,22 @@ func (c *call) budget() *semaphore.Weighted {
 }
 
 // receive gives the body the time that its size needs at the least rate.
-func (c *call) receive(w http.ResponseWriter, size, limit int64) *Error {
+func (c *call) receive(w http.ResponseWriter, limit int64) *Error {
 	rc := http.NewResponseController(w)
+	size := c.r.ContentLength
+	if size < 0 {
+		size = limit
+	}
 	last := time.Now().Add(c.opts.ReadTimeout + time.Duration(size/c.opts.MinRate)*time.Second)
 	_ = rc.SetReadDeadline(last) // a writer without deadlines is a test's
 	_ = rc.SetWriteDeadline(last.Add(c.opts.WriteTimeout))
-	body, err := readAll(http.MaxBytesReader(w, c.r.Body, limit), c.r.ContentLength)
+	body, err := c.readAll(http.MaxBytesReader(w, c.r.Body, limit), limit)
 	var large *http.MaxBytesError
+	var refused *Error
 	switch {
+	case errors.As(err, &refused):
+		w.Header().Set("Connection", "close")
+		return refused
 	case errors.As(err, &large):
 		return errTooLarge(limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -188,14 +194,39 @@ func (c *call) receive(w http.ResponseWriter, size, limit int64) *Error {
 }
 
 // readAll reads a body. Where its length is known it takes that much memory and
-// no more.
-func readAll(r io.Reader, length int64) ([]byte, error) {
-	if length < 0 {
-		return io.ReadAll(r)
+// no more, else it reserves what it takes as the body comes.
+func (c *call) readAll(r io.Reader, limit int64) ([]byte, error) {
+	if c.r.ContentLength < 0 {
+		return c.readUnknown(r, int(limit))
 	}
-	b := make([]byte, length)
+	b := make([]byte, c.r.ContentLength)
 	n, err := io.ReadFull(r, b)
 	return b[:n], err
+}
+
+// firstOctets of a body of unknown length are reserved before any of them comes.
+const firstOctets = 64 << 10
+
+// readUnknown reads from a reader that fails behind the limit.
+func (c *call) readUnknown(r io.Reader, limit int) ([]byte, error) {
+	var b []byte
+	for {
+		if len(b) == cap(b) {
+			more := min(max(cap(b), firstOctets), limit+1-cap(b)) // one more, to see that there is no more
+			if e := c.reserve(int64(more) * heldOctets); e != nil {
+				return nil, e
+			}
+			b = append(make([]byte, 0, cap(b)+more), b...)
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return b, nil
+		case err != nil:
+			return b, err
+		}
+	}
 }
 
 // isJSON tells whether the headers announce JSON that we read. There is no
