@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mailchute/mailchute/api/page"
 	"github.com/mailchute/mailchute/auth"
 	"github.com/mailchute/mailchute/intake"
 	"github.com/mailchute/mailchute/message"
@@ -56,13 +57,13 @@ type Desk struct {
 	keys      Keys
 	intake    Submitter
 	opts      Options
-	page      page
+	pages     page.Pages
 	questions questions
 }
 
 // New returns a Desk.
 func New(d store.Directory, k Keys, in Submitter, opts Options) *Desk {
-	return &Desk{directory: d, keys: k, intake: in, opts: opts.withDefaults(), page: newPage()}
+	return &Desk{directory: d, keys: k, intake: in, opts: opts.withDefaults(), pages: page.New(pageText)}
 }
 
 // ErrNoStream: the stream that questions go through is not there.

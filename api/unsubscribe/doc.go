@@ -1,4 +1,4 @@
-// Package unsubscribe is the one page of the product that the public reaches: hosted one-click unsubscription (RFC 8058).
+// Package unsubscribe is a page that the public reaches: hosted one-click unsubscription (RFC 8058).
 //
 // Every copy of a message of a stream that wants it carries a link of its own in List-Unsubscribe. A link says by itself
 // whom it is about, encrypted, so that it works after its message has been forgotten, shows nobody an address, and cannot

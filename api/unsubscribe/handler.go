@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"github.com/mailchute/mailchute/api/page"
 )
 
 // Options tunes a Handler. Zero values mean the defaults named.
@@ -38,14 +40,14 @@ type Handler struct {
 	store  Store
 	links  Links
 	opts   Options
-	pages  pages
+	pages  page.Pages
 	limits *limits
 	acting singleflight.Group // by token: who clicks twice unsubscribes once
 }
 
 // New returns a Handler.
 func New(s Store, l Links, opts Options) *Handler {
-	return &Handler{store: s, links: l, opts: opts.withDefaults(), pages: newPages(), limits: newLimits()}
+	return &Handler{store: s, links: l, opts: opts.withDefaults(), pages: page.New(pageText), limits: newLimits()}
 }
 
 const (
@@ -63,13 +65,13 @@ const (
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := h.pages.write(w, h.answer(w, r)); err != nil {
+	if err := h.pages.Write(w, h.answer(w, r)); err != nil {
 		h.opts.Log.Error("page not written", "err", err)
 		w.WriteHeader(http.StatusInternalServerError)
 	}
 }
 
-func (h *Handler) answer(w http.ResponseWriter, r *http.Request) page {
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request) page.Answer {
 	if !h.limits.allow(client(r), h.opts.Now()) {
 		w.Header().Set("Retry-After", tryLater)
 		return failed(http.StatusTooManyRequests, overload)
@@ -93,7 +95,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request) page {
 }
 
 // post unsubscribes. It goes on when the client does not wait for the answer.
-func (h *Handler) post(w http.ResponseWriter, r *http.Request, token string, l link) page {
+func (h *Handler) post(w http.ResponseWriter, r *http.Request, token string, l link) page.Answer {
 	if !asked(w, r) {
 		return failed(http.StatusBadRequest, noForm)
 	}

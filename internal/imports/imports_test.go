@@ -20,9 +20,10 @@ const module = "github.com/mailchute/mailchute/"
 var direction = map[string][]string{
 	"cmd/mailchute":         {"api", "api/confirm", "api/unsubscribe", "smtpd", "intake", "auth", "message", "message/bounce", "message/dkim", "relay", "relay/dane", "relay/mtasts", "relay/tlsrpt", "domains", "doctor", "returns", "store", "store/local", "store/journal", "webhook", "internal/failpoint", "internal/smtpbase"},
 	"api":                   {"internal/failpoint", "api/openapi", "domains", "intake", "auth", "message", "message/bounce", "message/compose", "store"},
-	"api/confirm":           {"auth", "intake", "message", "message/compose", "store"},
+	"api/confirm":           {"api/page", "auth", "intake", "message", "message/compose", "store"},
 	"api/openapi":           {},
-	"api/unsubscribe":       {"message", "store"},
+	"api/page":              {},
+	"api/unsubscribe":       {"api/page", "message", "store"},
 	"smtpd":                 {"internal/failpoint", "intake", "auth", "message", "store"},
 	"intake":                {"auth", "message", "message/dkim", "store"},
 	"doctor":                {"message/dkim", "relay/dane"},
