@@ -149,7 +149,11 @@ func (e *explainer) server() {
 // person is what somebody wanted for this message.
 func (e *explainer) person() {
 	if !e.d.Held.IsZero() {
-		e.add(Reason{What: "it is held", Since: e.d.Held, Change: "mailchute queue release " + e.d.ID.Message.String()})
+		what := "it is held"
+		if e.d.Uncertain {
+			what += "; it may have been delivered, and is sent again when it is released"
+		}
+		e.add(Reason{What: what, Since: e.d.Held, Change: "mailchute queue release " + e.d.ID.Message.String()})
 	}
 }
 

@@ -169,6 +169,7 @@ func TestReasons(t *testing.T) {
 		{"nothing holds it", nil, ready, "it is due and nothing holds it: the next attempt begins at any moment"},
 		{"done", func(d *store.Delivery) { d.Recipients[0].State = store.Sent }, ready, ""},
 		{"no server", nil, nil, "no server runs: nothing is delivered [start it with: mailchute serve]"},
+		{"held, maybe delivered", func(d *store.Delivery) { d.Held, d.Uncertain = now.Add(-time.Minute), true }, ready, "it is held; it may have been delivered, and is sent again when it is released since 11:59 [mailchute queue release 00000000-0000-0000-0000-000000000000]"},
 		{"held", func(d *store.Delivery) { d.Held = now.Add(-time.Minute) }, ready, "it is held since 11:59 [mailchute queue release 00000000-0000-0000-0000-000000000000]"},
 		{"paused and not due", func(d *store.Delivery) { d.Stream, d.Due, d.DueWhy = "paused", now.Add(time.Hour), "why" }, ready,
 			"stream paused is paused since 11:00 [mailchute stream resume paused --server 1]; it is not due yet: why until 13:00 [mailchute queue retry 00000000-0000-0000-0000-000000000000]"},

@@ -27,7 +27,6 @@ func (d *Dispatcher) awaitPerson(c store.Claimed) Decision {
 	r := store.Resolution{Delivery: c.Delivery, Held: now, Events: []store.Event{{
 		At: now, Kind: store.EventHeld, Part: c.Delivery.ID.Part, Attempt: c.Delivery.Attempt, Detail: heldUncertain,
 	}}}
-	r.Delivery.DueWhy = heldUncertain
 	return Decision{Resolution: r}
 }
 
@@ -40,6 +39,6 @@ func (d *Dispatcher) holdUncertain(decision *Decision, stream store.Stream) {
 		return
 	}
 	now := d.opts.Now()
-	r.Held, r.Delivery.DueWhy = now, heldUncertain
+	r.Held = now
 	r.Events = append(r.Events, store.Event{At: now, Kind: store.EventHeld, Part: r.Delivery.ID.Part, Attempt: r.Delivery.Attempt, Detail: heldUncertain})
 }
