@@ -47,10 +47,11 @@ func parseRequestKey(s string) (key string, ok bool) {
 }
 
 // item is the request of one message of a batch. A batch that was cut off goes on
-// where it was when it comes again.
+// where it was when it comes again. The first has the key itself, so that a batch
+// and a single message cannot share one.
 func item(r *intake.Request, n int) *intake.Request {
-	if r == nil {
-		return nil
+	if r == nil || n == 0 {
+		return r
 	}
 	return &intake.Request{Key: r.Key + " " + strconv.Itoa(n), Content: r.Content}
 }

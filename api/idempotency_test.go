@@ -51,6 +51,20 @@ func TestIdempotency_TheSameRequestHasTheFirstAnswer(t *testing.T) {
 	}
 }
 
+func TestIdempotency_OneMessageAndABatchAreNotTheSame(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	batch := "[" + simple + "]"
+	wantOK(t, r.keyed("/email", "one", simple))
+	wantError(t, r.keyed("/email/batch", "one", batch), 422, int(api.CodeRequestKey))
+	if a := r.keyed("/email/batch", "many", batch); a.status != 200 {
+		t.Fatalf("%d %s", a.status, a.raw)
+	}
+	wantError(t, r.keyed("/email", "many", simple), 422, int(api.CodeRequestKey))
+	if n := r.stored(); n != 2 {
+		t.Errorf("%d messages are stored, want 2", n)
+	}
+}
+
 // The first answer stands whatever has changed since.
 func TestIdempotency_ArchivedMeanwhile(t *testing.T) {
 	r := newRig(t, rigOptions{})
