@@ -30,11 +30,21 @@ var checker = sync.OnceValues(func() (*contract.Checker, error) {
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		if code == 0 && flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.fuzz").Value.String() == "" {
+		if code == 0 && wholeRun() {
 			code = covered()
 		}
 		os.Exit(code)
 	}))
+}
+
+// wholeRun tells whether all tests have run, of which covered asks.
+func wholeRun() bool {
+	for _, name := range []string{"test.run", "test.skip", "test.list", "test.fuzz"} {
+		if flag.Lookup(name).Value.String() != "" {
+			return false
+		}
+	}
+	return true
 }
 
 // covered tells what the document and the package have and no test has got from
