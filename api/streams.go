@@ -221,7 +221,7 @@ func (c *call) newStream(req streamRequest) (store.Stream, *Error) {
 	case strings.HasPrefix(s.ID, "pm-"):
 		return s, refuse(CodeStreamPrefix, "The 'ID' must not begin with 'pm-'.")
 	case !store.ValidStreamID(s.ID):
-		return s, refuse(CodeStreamIDFormat, "The 'ID' must have 1 to 30 lower-case letters, digits and inner dashes, and begin with a letter.")
+		return s, refuse(CodeStreamIDFormat, "The 'ID' must have 1 to 30 lower-case letters, digits, underscores and inner dashes, and begin with a letter.")
 	}
 	e := req.apply(&s)
 	return s, e

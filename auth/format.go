@@ -17,7 +17,7 @@ const (
 	SecretPattern = `\bmcsk_[0-9A-Za-z]{36}\b`
 	// AccessKeyPattern matches an access key, which is no secret but tells which
 	// token to revoke.
-	AccessKeyPattern = `\bMC-[TB]-[a-z][a-z0-9-]{0,29}-[0-9A-Za-z]{28}\b`
+	AccessKeyPattern = `\bMC-[TB]-[a-z][a-z0-9_-]{0,29}-[0-9A-Za-z]{28}\b`
 )
 
 const (

@@ -121,3 +121,12 @@ func FuzzRecognise(f *testing.F) {
 		}
 	})
 }
+
+// A stream can have every character of a stream ID in its access keys.
+func TestAccessKeyShape_AnyStream(t *testing.T) {
+	for _, stream := range []string{"outbound", "my_stream", "a-b_c9"} {
+		if !accessKeyShape.MatchString("MC-T-" + stream + "-" + strings.Repeat("0", 28)) {
+			t.Errorf("an access key of stream %s is none", stream)
+		}
+	}
+}

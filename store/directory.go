@@ -390,10 +390,10 @@ func invalid(field, format string, args ...any) error {
 }
 
 // ValidStreamID tells whether s can name a stream: 1 to 30 lower-case letters,
-// digits and inner dashes, beginning with a letter.
+// digits, underscores and inner dashes, beginning with a letter.
 func ValidStreamID(s string) bool {
 	if len(s) == 0 || len(s) > 30 || s[0] < 'a' || s[0] > 'z' || strings.HasSuffix(s, "-") {
 		return false
 	}
-	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_") == ""
 }
