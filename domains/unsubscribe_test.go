@@ -70,11 +70,11 @@ func (c *chain) again(id store.ID, recipient string, events []store.Event) []byt
 	}
 	number, names := 0, []string(nil)
 	for n := 0; ; n++ {
-		rcpt, ok := r.Recipient(n)
+		d, i, ok := r.Numbered(n)
 		if !ok {
 			break
 		}
-		if rcpt.Address == recipient {
+		if d.Recipients[i].Address == recipient {
 			number = n
 		}
 	}

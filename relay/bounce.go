@@ -149,7 +149,8 @@ func (n Notices) Failure(ctx context.Context, about store.Message, stream store.
 	return s, err == nil, err
 }
 
-// write writes one notice about a message, ready for the queue of the same stream.
+// write writes one notice about a message, ready for the queue of the stream that sent it, which is another one than the
+// message's own where it was rerouted.
 func (n Notices) write(ctx context.Context, about store.Message, stream store.Stream, recipients []message.DSNRecipient) (store.Submission, error) {
 	to, err := parseAddress(about.From)
 	if err != nil {
@@ -174,7 +175,7 @@ func (n Notices) write(ctx context.Context, about store.Message, stream store.St
 		return store.Submission{}, err
 	}
 	return store.Submission{
-		Message:    n.message(id, about, report, body, now),
+		Message:    n.message(id, about, stream.ID, report, body, now),
 		Deliveries: []store.Delivery{n.delivery(id, stream, to, now)},
 		Body:       body,
 	}, nil
@@ -195,9 +196,9 @@ func (n Notices) render(ctx context.Context, about store.ID, report message.DSN)
 	return report.Bytes()
 }
 
-func (n Notices) message(id store.ID, about store.Message, report message.DSN, body []byte, now time.Time) store.Message {
+func (n Notices) message(id store.ID, about store.Message, stream string, report message.DSN, body []byte, now time.Time) store.Message {
 	return store.Message{
-		ID: id, Server: about.Server, Stream: about.Stream, Accepted: now,
+		ID: id, Server: about.Server, Stream: stream, Accepted: now,
 		UTF8: report.UTF8(), EightBit: !ascii(string(body)),
 		Size: int64(len(body)), BodyHash: sha256.Sum256(body),
 		Header: display(body), Protocol: "local", Bounce: true, About: about.ID,

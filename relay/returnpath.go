@@ -108,7 +108,7 @@ func (d *Dispatcher) suppress(ctx context.Context, c store.Claimed, decision Dec
 	for _, i := range slices.Compact(decision.Suppress) {
 		address := decision.Resolution.Delivery.Recipients[i].Address
 		err := d.opts.Suppressor.Suppress(ctx, Suppression{
-			Server: c.Message.Server, Stream: c.Message.Stream, Address: address,
+			Server: c.Delivery.Server, Stream: c.Delivery.Stream, Address: address,
 			Reason: bounce.HardBounce, Message: c.Message.ID, At: d.opts.Now(),
 		})
 		if err != nil {

@@ -179,3 +179,24 @@ func TestClassifiedRefusals(t *testing.T) {
 		})
 	}
 }
+
+// TestSuppressedOnTheStreamThatSends: the list that is asked is the one that is written to, also where mail was rerouted.
+func TestSuppressedOnTheStreamThatSends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, l := newQueue(), &list{}
+		gone := refused(550, "rcpt")
+		gone.Reply.Enhanced, gone.Reply.Text = [3]int{5, 1, 1}, "no such user here"
+		start(t, q, newDirectory(t, store.Stream{ID: "outbound"}, store.Stream{ID: "spare"}), relay.Options{
+			Hostname: "relay.test", Transport: sendTo(map[string]relay.Result{"b@example.test": gone}), Suppressor: l,
+		})
+		id := store.NewID()
+		q.put(store.Message{ID: id, Server: 1, Stream: "outbound", Accepted: time.Now(), From: "a@sender.test"}, body, store.Delivery{
+			ID: store.DeliveryID{Message: id}, Server: 1, Stream: "spare", Destination: "example.test", Due: time.Now(), Expires: time.Now().Add(time.Hour),
+			Recipients: []store.Recipient{{Address: "b@example.test", State: store.Queued}},
+		})
+		synctest.Wait()
+		if len(l.got) != 1 || l.got[0].Stream != "spare" || l.got[0].Message != id {
+			t.Errorf("suppressed %+v, want one on the stream that sent", l.got)
+		}
+	})
+}

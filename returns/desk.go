@@ -119,7 +119,7 @@ func (d *Desk) CheckRecipient(_ auth.Principal, to message.Address) error {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("looking up message %s: %w", t.id, err)
 	}
-	delivery, index, ok := numbered(r, t.number)
+	delivery, index, ok := r.Numbered(t.number)
 	if err != nil || !ok {
 		return noMailbox(errors.New("message is not known any more"))
 	}

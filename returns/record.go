@@ -43,7 +43,7 @@ func (d *Desk) recordOnce(ctx context.Context, t target, in arrival) (store.ID, 
 	if err != nil {
 		return store.ID{}, fmt.Errorf("looking up message %s: %w", t.id, err)
 	}
-	delivery, index, ok := numbered(r, t.number)
+	delivery, index, ok := r.Numbered(t.number)
 	if !ok {
 		return store.ID{}, fmt.Errorf("recipient %d of message %s: %w", t.number, t.id, store.ErrNotFound)
 	}
@@ -53,7 +53,7 @@ func (d *Desk) recordOnce(ctx context.Context, t target, in arrival) (store.ID, 
 	rcpt := delivery.Recipients[index]
 	evidence := in.report.Evidence(rcpt.Address)
 	class := bounce.Classify(evidence)
-	if err := d.suppress(ctx, r.Message, rcpt.Address, class, in); err != nil {
+	if err := d.suppress(ctx, r.Message, delivery, index, class, in); err != nil {
 		return store.ID{}, err
 	}
 	kept := d.keep(r.Message, in)
@@ -75,17 +75,6 @@ func (d *Desk) recordOnce(ctx context.Context, t target, in arrival) (store.ID, 
 	d.opts.Log.Info("came back", "message", t.id, "recipient", rcpt.Address, "kind", evidence.Kind, "format", in.report.Format, "type", class.Type,
 		"rule", class.Rule, "state", ret.State, "kept", kept.Message.ID)
 	return kept.Message.ID, nil
-}
-
-// numbered finds a recipient by its number in the whole message.
-func numbered(r store.Record, n int) (d store.Delivery, index int, ok bool) {
-	for _, d := range r.Deliveries {
-		if n < len(d.Recipients) {
-			return d, n, n >= 0
-		}
-		n -= len(d.Recipients)
-	}
-	return store.Delivery{}, 0, false
 }
 
 func eventOf(k bounce.Kind) store.EventKind {
@@ -123,16 +112,23 @@ func detailOf(in arrival) string {
 }
 
 // suppress comes before the record: where it fails the report is refused for now and comes again, and told twice does no
-// harm.
-func (d *Desk) suppress(ctx context.Context, m store.Message, address string, c bounce.Class, in arrival) error {
+// harm. What a host says counts for the stream that sent. What a person says is about the mail, so it counts also for the
+// stream that the mail was submitted to, where it was rerouted since.
+func (d *Desk) suppress(ctx context.Context, m store.Message, delivery store.Delivery, index int, c bounce.Class, in arrival) error {
 	if !c.Suppress || d.opts.Suppressor == nil {
 		return nil
 	}
-	err := d.opts.Suppressor.Suppress(ctx, relay.Suppression{
-		Server: m.Server, Stream: m.Stream, Address: address, Reason: c.Type, Message: m.ID, At: in.at,
-	})
-	if err != nil {
-		return fmt.Errorf("suppressing a recipient of message %s: %w", m.ID, err)
+	streams := []string{delivery.Stream}
+	if c.Type == bounce.SpamComplaint && m.Stream != delivery.Stream {
+		streams = append(streams, m.Stream)
+	}
+	for _, stream := range streams {
+		err := d.opts.Suppressor.Suppress(ctx, relay.Suppression{
+			Server: m.Server, Stream: stream, Address: delivery.Recipients[index].Address, Reason: c.Type, Message: m.ID, At: in.at,
+		})
+		if err != nil {
+			return fmt.Errorf("suppressing a recipient of message %s: %w", m.ID, err)
+		}
 	}
 	return nil
 }
@@ -165,7 +161,7 @@ func (d *Desk) fail(ctx context.Context, ret *store.Return, m store.Message, del
 	ret.State = store.Bounced
 	delivery.Recipients = slices.Clone(delivery.Recipients)
 	delivery.Recipients[index].State, delivery.Recipients[index].Last = store.Bounced, ret.Reply
-	stream, ok := d.store.Snapshot().Streams[store.StreamKey{Server: m.Server, Stream: m.Stream}]
+	stream, ok := d.store.Snapshot().Streams[store.StreamKey{Server: m.Server, Stream: delivery.Stream}]
 	if !ok {
 		return // it could not leave
 	}

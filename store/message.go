@@ -243,13 +243,13 @@ type Record struct {
 	Events     []Event    `json:"events"` // oldest first, at most 1,000; the oldest go first
 }
 
-// Recipient finds a recipient by its number among all of the message.
-func (r Record) Recipient(n int) (Recipient, bool) {
+// Numbered finds a recipient by its number among all of the message: its delivery, and its place there.
+func (r Record) Numbered(n int) (d Delivery, index int, ok bool) {
 	for _, d := range r.Deliveries {
 		if n >= 0 && n < len(d.Recipients) {
-			return d.Recipients[n], true
+			return d, n, true
 		}
 		n -= len(d.Recipients)
 	}
-	return Recipient{}, false
+	return Delivery{}, 0, false
 }

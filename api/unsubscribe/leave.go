@@ -22,33 +22,58 @@ type Store interface {
 // maxTries is how often a recipient that changes meanwhile is looked at again.
 const maxTries = 5
 
-// leave puts the address of a link on the list of its stream, and tells it in the timeline of its message. Both are done
-// once however often it is called, and what a crash has left undone is done by the next call. A server that is gone sends
-// nothing any more.
+// leave puts the address of a link on the list of its stream, and of the one that the message was rerouted to, and tells it
+// in the timeline of the message. Both are done once however often it is called, and what a crash has left undone is done by
+// the next call. A server that is gone sends nothing any more.
 func leave(ctx context.Context, s Store, l link, at time.Time) error {
 	if _, ok := s.Snapshot().Servers[l.server]; !ok {
 		return nil
 	}
-	listed, err := s.Suppressed(ctx, l.server, l.stream, l.address)
+	streams, err := streamsOf(ctx, s, l)
 	if err != nil {
-		return fmt.Errorf("looking up the list: %w", err)
+		return err
 	}
-	fresh := !slices.ContainsFunc(listed, store.Suppression.Binding)
-	if fresh {
-		_, err = s.Suppress(ctx, store.Suppression{
-			Server: l.server, Stream: l.stream, Address: l.address, Message: l.message,
-			Reason: store.SuppressedManually, Origin: store.OriginRecipient, Created: at, By: "the link to unsubscribe",
-		})
+	var news []store.Suppression
+	for _, stream := range streams {
+		listed, err := s.Suppressed(ctx, l.server, stream, l.address)
+		if err != nil {
+			return fmt.Errorf("looking up the list: %w", err)
+		}
+		if !slices.ContainsFunc(listed, store.Suppression.Binding) {
+			news = append(news, store.Suppression{
+				Server: l.server, Stream: stream, Address: l.address, Message: l.message,
+				Reason: store.SuppressedManually, Origin: store.OriginRecipient, Created: at, By: "the link to unsubscribe",
+			})
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("unsubscribing: %w", err)
+	if len(news) > 0 {
+		if _, err := s.Suppress(ctx, news...); err != nil {
+			return fmt.Errorf("unsubscribing: %w", err)
+		}
 	}
 	for range maxTries {
-		if err = tell(ctx, s, l, fresh, at); !errors.Is(err, store.ErrStale) {
+		if err = tell(ctx, s, l, len(news) > 0, at); !errors.Is(err, store.ErrStale) {
 			break
 		}
 	}
 	return err
+}
+
+// streamsOf returns the stream of a link, and the one that sends its copy where that is another. Of a message that was
+// forgotten the link is all that is known.
+func streamsOf(ctx context.Context, s Store, l link) ([]string, error) {
+	streams := []string{l.stream}
+	r, err := s.Record(ctx, l.message)
+	if errors.Is(err, store.ErrNotFound) {
+		return streams, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking up message %s: %w", l.message, err)
+	}
+	if d, _, ok := r.Numbered(l.number); ok && d.Stream != l.stream {
+		streams = append(streams, d.Stream)
+	}
+	return streams, nil
 }
 
 // tell adds the event. It adds no second one unless the address had come back in between.
@@ -60,10 +85,11 @@ func tell(ctx context.Context, s Store, l link, fresh bool, at time.Time) error 
 	if err != nil {
 		return fmt.Errorf("looking up message %s: %w", l.message, err)
 	}
-	rcpt, ok := r.Recipient(l.number)
+	d, i, ok := r.Numbered(l.number)
 	if !ok {
 		return nil
 	}
+	rcpt := d.Recipients[i]
 	told := slices.ContainsFunc(r.Events, func(e store.Event) bool {
 		return e.Kind == store.EventUnsubscribed && e.Recipient == rcpt.Address
 	})

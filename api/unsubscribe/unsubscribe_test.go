@@ -169,6 +169,34 @@ func TestMultipartForm(t *testing.T) {
 	}
 }
 
+// Who gets a rerouted copy is put on the list of the stream that they got the mail from, and on that of the one that sends.
+func TestPostForAReroutedCopy(t *testing.T) {
+	w := newWorld(t)
+	spare := store.Stream{Server: 7, ID: "spare", Kind: store.Broadcast, Mode: store.ModeLive}
+	_, err := w.db.Change(t.Context(), w.db.Snapshot().Revision, store.Change{Stream: &spare})
+	w.must(err)
+	m := w.store(store.Queued, "bob@dest.example", "ada@dest.example")
+	n, err := w.db.Alter(t.Context(), store.Alteration{Amendment: store.Reroute, By: "ops", At: time.Now(), Stream: "spare"}, store.DeliveryID{Message: m.ID, Part: 1})
+	if err != nil || n != 1 {
+		t.Fatal(n, err)
+	}
+	for range 2 {
+		if status := w.post(w.path(m, 1, "ada@dest.example")); status != http.StatusOK {
+			t.Errorf("status %d", status)
+		}
+	}
+	if got, want := w.left(), ada+", spare ada@dest.example ManualSuppression Recipient"; got != want {
+		t.Errorf("list: %s, want %s", got, want)
+	}
+	if n := w.told(m.ID)["ada@dest.example"]; n != 1 {
+		t.Errorf("told %d times", n)
+	}
+	w.post(w.path(m, 0, "bob@dest.example"))
+	if got := w.left(); strings.Contains(got, "spare bob@") || !strings.Contains(got, "broadcast bob@") {
+		t.Errorf("list: %s", got)
+	}
+}
+
 // The link carries all that is needed.
 func TestLinkOutlivesMessageAndStream(t *testing.T) {
 	w := newWorld(t)

@@ -97,14 +97,16 @@ func (w *world) must(err error) {
 }
 
 // send stores a message that was sent to the addresses.
-func (w *world) send(to ...string) store.Message {
+func (w *world) send(to ...string) store.Message { return w.store(store.Sent, to...) }
+
+func (w *world) store(state store.State, to ...string) store.Message {
 	w.Helper()
 	m := store.Message{ID: store.NewID(), Server: 7, Stream: "broadcast", Accepted: time.Now(), From: "news@example.com", Unsubscribe: "https://mail.example.com/u/"}
 	var all []store.Delivery
 	for i, address := range to {
 		all = append(all, store.Delivery{
 			ID: store.DeliveryID{Message: m.ID, Part: i}, Server: 7, Stream: "broadcast", Destination: "dest.example", Due: m.Accepted, Expires: m.Accepted.Add(time.Hour),
-			Recipients: []store.Recipient{{Address: address, State: store.Sent}},
+			Recipients: []store.Recipient{{Address: address, State: state}},
 		})
 	}
 	draft, err := w.db.Begin(w.Context())
