@@ -98,6 +98,20 @@ func streamOf(s *store.Snapshot, serverRef, id string) (store.Server, store.Stre
 	return server, stream, nil
 }
 
+// misnamed is an error where a filter has found nothing and no stream has the ID that --stream says. What a deleted stream
+// has left behind is found by its ID all the same. Server 0 is any.
+func (a *admin) misnamed(found int, server int64, id string) error {
+	if found > 0 || id == "" {
+		return nil
+	}
+	for key := range a.store.Snapshot().Streams {
+		if key.Stream == id && (server == 0 || key.Server == server) {
+			return nil
+		}
+	}
+	return fmt.Errorf("--stream: stream %q: %w; \"mailchute stream list\" shows them", id, store.ErrNotFound)
+}
+
 // byRef finds a record by number or by name. A name that several share is
 // refused.
 func byRef[V any](m map[int64]V, kind, ref string, name func(V) string) (V, error) {

@@ -117,7 +117,7 @@ func listBounces(ctx context.Context, a *admin, f store.Filter, wanted bounce.Ty
 			out = append(out, found...)
 		}
 		if cursor = next; cursor == "" {
-			return out, false, nil
+			return out, false, a.misnamed(len(out), f.Server, f.Stream)
 		}
 	}
 }

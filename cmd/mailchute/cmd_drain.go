@@ -85,29 +85,24 @@ func (v *drainFlags) destination(a *admin, name string) (*drain, error) {
 	if strings.Contains(name, ":") && !strings.HasPrefix(name, "[") {
 		return nil, usage("%s is a smarthost: drain a route with --stream and --route, or pause the smarthost with \"queue pause\"", name)
 	}
+	if err := checkDestination(name); err != nil {
+		return nil, err
+	}
 	return &drain{
 		on: "destination " + name,
 		begin: func(ctx context.Context) error {
-			return a.changePauses(ctx, func(all []store.Pause) ([]store.Pause, error) {
-				kept := make([]store.Pause, 0, len(all)+1)
-				for _, p := range all {
-					if p.Destination != name {
-						kept = append(kept, p)
-					}
-				}
-				if len(kept) >= maxPauses {
-					return nil, fmt.Errorf("%d destinations are paused already: %w", maxPauses, store.ErrLimit)
-				}
-				return append(kept, store.Pause{Destination: name, Since: a.now(), Why: v.op.why, Drain: true}), nil
-			})
+			return a.putPause(ctx, store.Pause{Destination: name, Since: a.now(), Why: string(v.op.why), Drain: true})
 		},
 		of: func(l store.Lane) bool { return l.Destination == name },
 	}, nil
 }
 
 func (v *drainFlags) ofRoute(a *admin, s store.Stream) (*drain, error) {
-	key := routeName(s, v.route)
-	open := 0
+	n, err := routeAt(s, v.route)
+	if err != nil {
+		return nil, err
+	}
+	key, open := s.Routes()[n].Key(), 0
 	for _, r := range s.Routes() {
 		if r.Key() != key && r.Paused.IsZero() && r.Draining.IsZero() {
 			open++

@@ -26,8 +26,18 @@ outlives a restart. See also "stream pause" and "stream route pause".`,
 	}
 	op := addOperationFlags(cmd)
 	cmd.RunE = a.admin(func(ctx context.Context, a *admin, args []string) error {
-		return a.setPause(ctx, op, "pause", store.Pause{Destination: destinationName(args[0]), Since: a.now(), Why: op.why},
-			"Paused %[2]s; %[1]d deliveries to it wait. To go on: mailchute queue resume %[2]s")
+		p := store.Pause{Destination: destinationName(args[0]), Since: a.now(), Why: string(op.why)}
+		if err := checkDestination(p.Destination); err != nil {
+			return err
+		}
+		n, err := a.queuedFor(ctx, p.Destination)
+		if err != nil || op.dry {
+			return op.counted(a, err, "pause", p.Destination, n)
+		}
+		if err = a.putPause(ctx, p); err == nil {
+			err = op.log(ctx, a, "pause", p.Destination, n, nil)
+		}
+		return orSay(a, err, p, "Paused %[2]s; %[1]d deliveries to it wait. To go on: mailchute queue resume %[2]s", n, p.Destination)
 	})
 	return cmd
 }
@@ -35,29 +45,25 @@ outlives a restart. See also "stream pause" and "stream route pause".`,
 // destinationName is a destination as pauses and lanes name it.
 func destinationName(arg string) string { return strings.ToLower(strings.TrimSuffix(arg, ".")) }
 
-// setPause puts a pause or a drain in the place of what there was for the destination.
-func (a *admin) setPause(ctx context.Context, op *operation, verb string, p store.Pause, said string) error {
-	if p.Destination == "" || len(p.Destination) > maxWhy || len(p.Why) > maxWhy {
-		return usage("a destination or a reason is empty or longer than %d octets", maxWhy)
+// maxDestination bounds the name of a destination, in octets: a site names all of its hosts.
+const maxDestination = 300
+
+func checkDestination(name string) error {
+	if name == "" || len(name) > maxDestination || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return usage("%q is no destination: name a domain, a smarthost as host:port, or a site", name)
 	}
-	if strings.ContainsFunc(p.Destination, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
-		return usage("%q is no destination: name a domain, a smarthost as host:port, or a site", p.Destination)
-	}
-	n, err := a.queuedFor(ctx, p.Destination)
-	if err != nil || op.dry {
-		return op.counted(a, err, verb, p.Destination, n)
-	}
-	err = a.changePauses(ctx, func(all []store.Pause) ([]store.Pause, error) {
+	return nil
+}
+
+// putPause puts a pause or a drain in the place of what there was for the destination.
+func (a *admin) putPause(ctx context.Context, p store.Pause) error {
+	return a.changePauses(ctx, func(all []store.Pause) ([]store.Pause, error) {
 		all = slices.DeleteFunc(all, func(o store.Pause) bool { return o.Destination == p.Destination })
 		if len(all) >= maxPauses {
 			return nil, fmt.Errorf("%d destinations are paused already: %w", maxPauses, store.ErrLimit)
 		}
 		return append(all, p), nil
 	})
-	if err == nil {
-		err = op.log(ctx, a, verb, p.Destination, n, nil)
-	}
-	return orSay(a, err, p, said, n, p.Destination)
 }
 
 func (a *app) queueResume() *cobra.Command {
@@ -175,7 +181,7 @@ func (a *admin) changePauses(ctx context.Context, change func([]store.Pause) ([]
 func (a *admin) queuedFor(ctx context.Context, name string) (int, error) {
 	return countQueued(ctx, a, func(l store.Lane) bool {
 		return l.Destination == name ||
-			a.sitesOf != nil && slices.Contains(a.sitesOf(store.StreamKey{Server: l.Server, Stream: l.Stream}, l.Destination), strings.TrimPrefix(name, "receiver:"))
+			a.sitesOf != nil && slices.Contains(a.sitesOf(store.StreamKey{Server: l.Server, Stream: l.Stream}, l.Destination), siteName(name))
 	})
 }
 

@@ -126,7 +126,7 @@ func listRecords(ctx context.Context, a *admin, f store.Filter, limit int) ([]st
 		}
 		out, cursor = append(out, page...), next
 		if cursor == "" {
-			return out, false, nil
+			return out, false, a.misnamed(len(out), f.Server, f.Stream)
 		}
 	}
 	return out, true, nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mailchute/mailchute/relay"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -68,6 +70,11 @@ func (q *queueAction) run(ctx context.Context, a *admin, args []string) error {
 	sel, err := q.choose(ctx, a, args)
 	if err != nil {
 		return err
+	}
+	if len(args) == 0 && len(sel.ids)+sel.uncertain == 0 {
+		if err := q.mistaken(a); err != nil {
+			return err
+		}
 	}
 	if err := q.reachable(a.store.Snapshot(), sel); err != nil {
 		return err
@@ -147,7 +154,43 @@ func (v *filterFlags) matches(a *admin, d store.Delivery) bool {
 	case v.site == "":
 		return true
 	}
-	return slices.Contains(a.sitesOf(store.StreamKey{Server: d.Server, Stream: d.Stream}, d.Destination), strings.TrimPrefix(v.site, "receiver:"))
+	return slices.Contains(a.sitesOf(store.StreamKey{Server: d.Server, Stream: d.Stream}, d.Destination), siteName(v.site))
+}
+
+// mistaken is an error where the filter has selected nothing and a name in the command line is that of nothing.
+func (q *queueAction) mistaken(a *admin) error {
+	f, err := q.flags.filter(a)
+	if err != nil {
+		return err
+	}
+	if err := a.misnamed(0, f.Server, f.Stream); err != nil {
+		return err
+	}
+	if site := q.flags.site; site != "" && !slices.ContainsFunc(a.sites(), func(s relay.SiteStatus) bool { return siteName(s.Key) == siteName(site) }) {
+		return fmt.Errorf("--site: site %q: %w; \"mailchute queue sites\" shows them", site, store.ErrNotFound)
+	}
+	return q.leads(a.store.Snapshot(), f)
+}
+
+// leads refuses --to-stream and --to-route where no stream that deliveries could come to is or has what they name.
+func (q *queueAction) leads(s *store.Snapshot, f store.Filter) error {
+	to, there := cmp.Or(q.toStream, f.Stream), false
+	for key, stream := range s.Streams {
+		if !stream.Outbound() || to != "" && key.Stream != to || f.Server != 0 && key.Server != f.Server {
+			continue
+		}
+		there = true
+		if _, ok := namedRoute(stream, q.toRoute); q.toRoute == "" || q.toRoute == "any" || ok {
+			return nil
+		}
+	}
+	switch {
+	case there:
+		return fmt.Errorf("--to-route: route %q: %w; \"mailchute stream route list\" shows those of a stream", q.toRoute, store.ErrNotFound)
+	case q.toStream != "":
+		return fmt.Errorf("--to-stream: outbound stream %q: %w; \"mailchute stream list\" shows them", q.toStream, store.ErrNotFound)
+	}
+	return nil
 }
 
 // reachable refuses --to-stream where a server of the messages has no such outbound stream.
@@ -157,7 +200,7 @@ func (q *queueAction) reachable(s *store.Snapshot, sel *selected) error {
 	}
 	for server := range sel.servers {
 		if stream, ok := s.Streams[store.StreamKey{Server: server, Stream: q.toStream}]; !ok || !stream.Outbound() {
-			return fmt.Errorf("outbound stream %q of server %d: %w; \"mailchute stream list\" shows them", q.toStream, server, store.ErrNotFound)
+			return fmt.Errorf("--to-stream: outbound stream %q of server %d: %w; \"mailchute stream list\" shows them", q.toStream, server, store.ErrNotFound)
 		}
 	}
 	return nil
@@ -182,12 +225,12 @@ func (q *queueAction) routeKey(ctx context.Context, a *admin, sel *selected) (st
 			continue
 		}
 		seen[to] = true
-		found := routeName(a.store.Snapshot().Streams[to], q.toRoute)
-		if !slices.ContainsFunc(a.store.Snapshot().Streams[to].Routes(), func(r store.Route) bool { return r.Key() == found }) {
-			return "", fmt.Errorf("route %q of stream %q: %w; \"mailchute stream route list %s\" shows them", q.toRoute, to.Stream, store.ErrNotFound, to.Stream)
+		found, ok := namedRoute(a.store.Snapshot().Streams[to], q.toRoute)
+		if !ok {
+			return "", fmt.Errorf("--to-route: route %q of stream %q: %w; \"mailchute stream route list %s\" shows them", q.toRoute, to.Stream, store.ErrNotFound, to.Stream)
 		}
 		if key != "" && key != found {
-			return "", usage("route %s is %s in one stream and %s in another: give --stream, or the route's name", q.toRoute, key, found)
+			return "", usage("--to-route: route %s is %s in one stream and %s in another: give --stream, or the route's name", q.toRoute, key, found)
 		}
 		key = found
 	}

@@ -198,14 +198,22 @@ func (a *app) routeRemove() *cobra.Command {
 }
 
 func editRoutes(s *store.Stream, number string, edit func([]store.Route, int) []store.Route) error {
-	routes := s.Routes()
-	n, err := strconv.Atoi(number)
-	if err != nil || n < 1 || n > len(routes) {
-		return usage("%q is not the number of a route; \"mailchute stream route list\" shows them", number)
+	n, err := routeAt(*s, number)
+	if err != nil {
+		return err
 	}
-	routes = edit(routes, n-1)
+	routes := edit(s.Routes(), n)
 	s.Route, s.Alternates = routes[0], routes[1:]
 	return nil
+}
+
+// routeAt finds a route in s.Routes() by its number in the list.
+func routeAt(s store.Stream, number string) (int, error) {
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 || n > len(s.Routes()) {
+		return 0, usage("%q is not the number of a route of stream %q; \"mailchute stream route list %s\" shows them", number, s.ID, s.ID)
+	}
+	return n - 1, nil
 }
 
 // parseSources reads the values of --source.

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -65,14 +65,18 @@ func (a *app) routeSwitch(verb, short string, change func(*store.Route, time.Tim
 		if err != nil {
 			return err
 		}
-		on := fmt.Sprintf("route %s of stream %s of server %d", routeName(s, args[1]), s.ID, s.Server)
+		at, err := routeAt(s, args[1])
+		if err != nil {
+			return err
+		}
+		on := fmt.Sprintf("route %s of stream %s of server %d", s.Routes()[at].Key(), s.ID, s.Server)
 		n, err := countQueued(ctx, a, func(l store.Lane) bool { return l.Server == s.Server && l.Stream == s.ID })
 		if err != nil || op.dry {
 			return op.counted(a, err, verb, on, n)
 		}
 		s, err = updateStream(ctx, a, *server, args[0], func(s *store.Stream) error {
 			return editRoutes(s, args[1], func(routes []store.Route, i int) []store.Route {
-				change(&routes[i], a.now(), op.why)
+				change(&routes[i], a.now(), string(op.why))
 				return routes
 			})
 		})
@@ -87,11 +91,10 @@ func (a *app) routeSwitch(verb, short string, change func(*store.Route, time.Tim
 	return cmd
 }
 
-// routeName is the key of a route by its number, or the number where there is none.
-func routeName(s store.Stream, number string) string {
-	routes := s.Routes()
-	if i, err := strconv.Atoi(number); err == nil && i >= 1 && i <= len(routes) {
-		return routes[i-1].Key()
+// namedRoute finds the key of a route by its number in the list, or by the key itself.
+func namedRoute(s store.Stream, name string) (key string, ok bool) {
+	if i, err := routeAt(s, name); err == nil {
+		return s.Routes()[i].Key(), true
 	}
-	return number
+	return name, slices.ContainsFunc(s.Routes(), func(r store.Route) bool { return r.Key() == name })
 }

@@ -27,10 +27,13 @@ every five minutes and outlives a restart. --json has all changes with the repli
 	}
 }
 
+// siteName is the key of a site as people know it.
+func siteName(key string) string { return strings.TrimPrefix(key, "receiver:") }
+
 func printSites(a *admin, sites []relay.SiteStatus) error {
 	t := newTable(a.out, "SITE", "IN FLIGHT", "LIMIT", "UP TO", "STATE", "LAST CHANGE")
 	for _, s := range sites {
-		t.row(strings.TrimPrefix(s.Key, "receiver:"), s.InFlight, s.Limit, s.Most, siteState(a, s), lastChange(s))
+		t.row(siteName(s.Key), s.InFlight, s.Limit, s.Most, siteState(a, s), lastChange(s))
 	}
 	return t.flush()
 }

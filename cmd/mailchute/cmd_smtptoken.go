@@ -51,6 +51,9 @@ func (a *app) smtpTokenList() *cobra.Command {
 				views = append(views, viewSMTPToken(t))
 			}
 		}
+		if err := a.misnamed(len(views), v.ID, *stream); err != nil {
+			return err
+		}
 		return a.print(views, func() error {
 			t := newTable(a.out, "ID", "STREAM", "NAME", "ACCESS KEY", "CREATED")
 			for _, v := range views {

@@ -47,6 +47,9 @@ them failed, at once or later; COMPLAINED called it spam. Days stay counted when
 		if err != nil {
 			return err
 		}
+		if err := a.misnamed(len(days), of.ID, *stream); err != nil {
+			return err
+		}
 		if days == nil {
 			days = []store.Day{}
 		}

@@ -137,6 +137,9 @@ func listSuppressions(ctx context.Context, a *admin, f store.SuppressionFilter, 
 		}
 		all, cursor, more = append(all, page...), next, next != ""
 	}
+	if err := a.misnamed(len(all), f.Server, f.Stream); err != nil {
+		return err
+	}
 	return a.print(all, func() error {
 		if len(all) == 0 {
 			a.say("No address is suppressed that matches.")
@@ -181,6 +184,9 @@ func (a *app) suppressionShow() *cobra.Command {
 				return err
 			}
 			history = append(history, changes...)
+		}
+		if err := a.misnamed(len(history), server.ID, flags.stream); err != nil {
+			return err
 		}
 		return a.print(history, func() error { return printHistory(a, key, history) })
 	})

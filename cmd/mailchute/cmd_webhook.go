@@ -77,6 +77,9 @@ func (a *app) webhookList() *cobra.Command {
 			}
 			views = append(views, view)
 		}
+		if err := a.misnamed(len(views), v.ID, *stream); err != nil {
+			return err
+		}
 		return a.print(views, func() error { return printWebhooks(a, views) })
 	})
 	return cmd

@@ -13,13 +13,27 @@ import (
 // can count first, take a reason, and leave an entry in the log.
 type operation struct {
 	dry bool
-	why string
+	why reason
+}
+
+// reason is the value of --why. It is checked before anything is done.
+type reason string
+
+func (r *reason) String() string { return string(*r) }
+func (r *reason) Type() string   { return "reason" }
+
+func (r *reason) Set(text string) error {
+	if len(text) > maxWhy {
+		return fmt.Errorf("it is longer than %d octets", maxWhy)
+	}
+	*r = reason(text)
+	return nil
 }
 
 func addOperationFlags(cmd *cobra.Command) *operation {
 	o := &operation{}
 	cmd.Flags().BoolVar(&o.dry, "dry-run", false, "only count the deliveries that it concerns")
-	cmd.Flags().StringVar(&o.why, "why", "", "`reason`, kept in the log that \"queue events\" shows")
+	cmd.Flags().Var(&o.why, "why", "`reason`, kept in the log that \"queue events\" shows")
 	return o
 }
 
@@ -28,10 +42,7 @@ const maxWhy = 300
 
 // log writes down what was done. failed is what cut it short.
 func (o *operation) log(ctx context.Context, a *admin, what, on string, n int, failed error) error {
-	if len(o.why) > maxWhy {
-		return usage("--why is longer than %d octets", maxWhy)
-	}
-	i := store.Intervention{At: a.now(), By: a.by, What: what, On: on, Count: n, Why: o.why}
+	i := store.Intervention{At: a.now(), By: a.by, What: what, On: on, Count: n, Why: string(o.why)}
 	if failed != nil {
 		i.Error = failed.Error()
 	}

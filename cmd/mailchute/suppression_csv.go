@@ -36,6 +36,9 @@ func (a *app) suppressionExport() *cobra.Command {
 		_ = w.Write(suppressionColumns[:]) // Error tells
 		for cursor, more := "", true; more; {
 			page, next, err := a.store.ListSuppressions(ctx, f, cursor, pageSize)
+			if err == nil && cursor == "" {
+				err = a.misnamed(len(page), f.Server, f.Stream)
+			}
 			if err != nil {
 				return err
 			}
@@ -62,7 +65,7 @@ does not say comes from the flags. The whole file is checked before anything is 
 	cmd.Flags().StringVar(&flags.reason, "reason", string(store.SuppressedManually), "the `reason`, where no column says it")
 	cmd.Flags().StringVar(&flags.origin, "origin", string(store.OriginAdmin), "the `origin`, where no column says it")
 	skip := cmd.Flags().Bool("skip-invalid", false, "leave out lines that cannot be used")
-	dryRun := cmd.Flags().Bool("dry-run", false, "only check and count")
+	dryRun := cmd.Flags().Bool("dry-run", false, "only check and count; an address that is there twice counts twice")
 	cmd.RunE = a.admin(func(ctx context.Context, a *admin, args []string) error {
 		in := suppressionFile{admin: a, path: a.abs(args[0]), flags: flags, result: suppressionResult{DryRun: *dryRun}}
 		if err := in.prepare(); err != nil {
