@@ -109,25 +109,37 @@ func sendBatch(c *call) (any, *Error) {
 	if e != nil {
 		return nil, e
 	}
-	if e := c.conflicts(c.context(), once, len(items)); e != nil {
+	holder, e := c.holder(once, len(items))
+	if e != nil {
 		return nil, e
 	}
-	answers := make([]emailResponse, len(items))
+	done, answers := 0, make([]emailResponse, len(items))
+	if once != nil && holder < 0 {
+		if done, holder, e = c.claim(once, items, answers); e != nil {
+			return nil, e
+		}
+	}
+	spread(done, len(items), func(i int) { answers[i] = c.sendItem(items[i], item(once, i, holder)) })
+	return answers, nil
+}
+
+// spread does what is to be done for the numbers from first to below end, by
+// several workers.
+func spread(first, end int, do func(int)) {
 	next := make(chan int)
 	var workers sync.WaitGroup
-	for range min(batchWorkers, len(items)) {
+	for range min(batchWorkers, end-first) {
 		workers.Go(func() {
 			for i := range next {
-				answers[i] = c.sendItem(items[i], item(once, i))
+				do(i)
 			}
 		})
 	}
-	for i := range items {
+	for i := first; i < end; i++ {
 		next <- i
 	}
 	close(next)
 	workers.Wait()
-	return answers, nil
 }
 
 // items returns the messages of a batch as they stand in the body, which may be

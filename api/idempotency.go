@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"strconv"
@@ -46,14 +45,61 @@ func parseRequestKey(s string) (key string, ok bool) {
 	return s, 1 <= len(s) && len(s) <= maxRequestKey
 }
 
-// item is the request of one message of a batch. A batch that was cut off goes on
-// where it was when it comes again. The first has the key itself, so that a batch
-// and a single message cannot share one.
-func item(r *intake.Request, n int) *intake.Request {
-	if r == nil || n == 0 {
+// A batch holds its key by the first of its messages that is taken: that one is
+// named by the key itself, and its place is part of the content. The others are
+// named by the key and their places, and are sent when the first is durable. So a
+// batch of which anything was taken is found by its key, also when its first items
+// were refused, and one that was cut off goes on where it was.
+
+// item is the request of the nth message of a batch whose key the message at the
+// place holder holds.
+func item(r *intake.Request, n, holder int) *intake.Request {
+	switch {
+	case r == nil:
+		return nil
+	case n == 0 && n == holder:
 		return r
+	case n == holder:
+		return &intake.Request{Key: r.Key, Content: sha256.Sum256(append(r.Content[:], strconv.Itoa(n)...))}
 	}
 	return &intake.Request{Key: r.Key + " " + strconv.Itoa(n), Content: r.Content}
+}
+
+// holder finds the place of the message that holds the key of a batch, -1 where
+// nothing has the key. Where another request has it, the batch is refused.
+func (c *call) holder(r *intake.Request, items int) (int, *Error) {
+	if r == nil {
+		return -1, nil
+	}
+	var refused *Error
+	for n := range items {
+		switch id, err := c.intake.Earlier(c.context(), c.principal.Server, *item(r, n, n)); {
+		case err != nil:
+			if refused = c.keyRefused(err); refused.Code != CodeRequestKey {
+				return -1, refused
+			}
+		case id.IsZero():
+			return -1, nil
+		default:
+			return n, nil
+		}
+	}
+	return -1, refused
+}
+
+// claim sends messages of a batch one after the other until one of them holds the
+// key. It returns how many have their answers, and the place of the holder.
+func (c *call) claim(r *intake.Request, items [][]byte, answers []emailResponse) (done, holder int, _ *Error) {
+	for n := range items {
+		switch answers[n] = c.sendItem(items[n], item(r, n, n)); answers[n].ErrorCode {
+		case 0:
+			return n + 1, n, nil
+		case CodeRequestKey: // somebody was quicker: the same batch, or another request
+			holder, e := c.holder(r, len(items))
+			return n, holder, e
+		}
+	}
+	return len(items), -1, nil
 }
 
 // repeated answers a request that was answered before with the same message. It
@@ -72,20 +118,6 @@ func (c *call) repeated(r *intake.Request, answer *emailResponse) (bool, *Error)
 	answer.MessageID = id.String()
 	c.tellInactive(id, answer)
 	return true, nil
-}
-
-// conflicts finds another batch that had the key, before anything of this one is
-// taken.
-func (c *call) conflicts(ctx context.Context, r *intake.Request, items int) *Error {
-	if r == nil {
-		return nil
-	}
-	for n := range items {
-		if _, err := c.intake.Earlier(ctx, c.principal.Server, *item(r, n)); err != nil {
-			return c.keyRefused(err)
-		}
-	}
-	return nil
 }
 
 func (c *call) keyRefused(err error) *Error {

@@ -3,6 +3,7 @@ package api_test
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -163,4 +164,66 @@ func TestIdempotency_Keys(t *testing.T) {
 		t.Errorf("a key of 255: %d %s", a.status, a.raw)
 	}
 	wantError(t, r.keyed("/email/batch", "a b", "["+simple+"]"), 422, int(api.CodeRequestKey))
+}
+
+// A batch whose first items are refused holds its key all the same.
+func TestIdempotency_BatchWhoseFirstIsRefused(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	const refused = `{"From":"a@x.example"}`
+	body := "[" + refused + "," + refused + "," + simple + "," + simple + "]"
+	first := r.keyed("/email/batch", "k", body)
+	if again := r.keyed("/email/batch", "k", body); first.status != 200 || again.raw != first.raw {
+		t.Errorf("again: %s, want %s", again.raw, first.raw)
+	}
+	for path, other := range map[string]string{"/email": simple, "/email/batch": "[" + simple + "]"} {
+		wantError(t, r.keyed(path, "k", other), 422, int(api.CodeRequestKey))
+	}
+	wantError(t, r.keyed("/email/batch", "k", strings.Replace(body, `"s"`, `"other"`, 1)), 422, int(api.CodeRequestKey))
+	if n := r.stored(); n != 2 {
+		t.Errorf("%d messages are stored, want 2", n)
+	}
+}
+
+// What was refused and is not any more joins the rest.
+func TestIdempotency_BatchWhoseFirstIsTakenLater(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	r.stream("broadcast", func(s *store.Stream) { s.IntakePaused = true })
+	body := "[" + strings.Replace(simple, "{", `{"MessageStream":"broadcast",`, 1) + "," + simple + "]"
+	first := r.keyed("/email/batch", "k", body)
+	r.stream("broadcast", func(s *store.Stream) { s.IntakePaused = false })
+	second := r.keyed("/email/batch", "k", body)
+	if third := r.keyed("/email/batch", "k", body); second.raw == first.raw || third.raw != second.raw || strings.Contains(third.raw, "1236") {
+		t.Errorf("answers\n%s\n%s\n%s", first.raw, second.raw, third.raw)
+	}
+	if n := r.stored(); n != 2 {
+		t.Errorf("%d messages are stored, want 2", n)
+	}
+}
+
+func TestIdempotency_BatchesAtOnce(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	bodies := make([]string, 16)
+	for i := range bodies { // of two requests one has the key
+		bodies[i] = `[{"From":"a@x.example"},` + simple + "," + strings.Replace(simple, `"s"`, `"`+strconv.Itoa(i%2)+`"`, 1) + "," + simple + "]"
+	}
+	answers := make([]answer, len(bodies))
+	var all sync.WaitGroup
+	for i := range bodies {
+		all.Go(func() { answers[i] = r.keyed("/email/batch", "k", bodies[i]) })
+	}
+	all.Wait()
+	taken := map[string]int{}
+	for _, a := range answers {
+		if a.status == 200 {
+			taken[a.raw]++
+			continue
+		}
+		wantError(t, a, 422, int(api.CodeRequestKey))
+	}
+	if len(taken) != 1 {
+		t.Errorf("different answers to one request: %v", taken)
+	}
+	if n := r.stored(); n != 3 {
+		t.Errorf("%d messages are stored, want 3", n)
+	}
 }
