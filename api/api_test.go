@@ -287,6 +287,17 @@ func TestAuthentication_GuessersAreShutOut(t *testing.T) {
 	}
 }
 
+// The trial token is no guess, and is good for sending alone.
+func TestAuthentication_TrialTokenElsewhereIsNoFailedLogin(t *testing.T) {
+	r := newRig(t, rigOptions{auth: auth.ThrottleOptions{NetworkFailures: 1, Exempt: []netip.Prefix{}}})
+	for _, token := range []string{"POSTMARK_API_TEST", " postmark_api_test "} {
+		wantError(t, r.do("GET", "/server", "", "X-Postmark-Server-Token", token), http.StatusUnauthorized, 10, "valid Server token")
+		wantError(t, r.do("GET", "/messages/outbound?count=1&offset=0", "", "X-Postmark-Server-Token", token), http.StatusUnauthorized, 10, "valid Server token")
+		wantError(t, r.do("GET", "/servers?count=1&offset=0", "", "X-Postmark-Account-Token", token), http.StatusUnauthorized, 10, "valid Account token")
+	}
+	wantOK(t, r.as("GET", "/server", ""))
+}
+
 func TestManners_RoutesKeysAndEmptyBodies(t *testing.T) {
 	r := newRig(t, rigOptions{})
 	for _, path := range []string{"/email", "/EMAIL/", "/Email?x=1", "/email/?x"} {

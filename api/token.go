@@ -38,18 +38,22 @@ func (c *call) authenticate(rt route) *Error {
 		return c.verify(account, textNeedAccount, c.verifier.AccountToken)
 	case server != "" && account != "":
 		return failure(http.StatusUnauthorized, CodeToken, textBoth)
-	case rt.trial && strings.EqualFold(strings.TrimSpace(server), trialToken):
+	case rt.trial && isTrial(server):
 		c.trial = true
 		return nil
 	}
 	return c.verify(server, textNeedServer, c.verifier.ServerToken)
 }
 
+func isTrial(token string) bool { return strings.EqualFold(strings.TrimSpace(token), trialToken) }
+
 type verify = func(context.Context, netip.Addr, string) (auth.Principal, error)
 
-// verify asks the verifier and waits as long as it wants a failure to take.
+// verify asks the verifier and waits as long as it wants a failure to take. Where the
+// trial token will not do, it is wrong, but nobody guesses with it: it counts against
+// no network.
 func (c *call) verify(token, text string, ask verify) *Error {
-	if token == "" {
+	if token == "" || isTrial(token) {
 		return failure(http.StatusUnauthorized, CodeToken, text)
 	}
 	p, err := ask(c.context(), c.client(), token)
