@@ -127,8 +127,14 @@ func TestStreams(t *testing.T) {
 			t.Errorf("%q: %v, want %s", word, how, want)
 		}
 	}
-	wantError(t, r.as("PATCH", "/message-streams/news", `{"SubscriptionManagementConfiguration":{"UnsubscribeHandlingType":"Never"}}`), 422, 403)
+	wantError(t, r.as("PATCH", "/message-streams/news", `{"SubscriptionManagementConfiguration":{"UnsubscribeHandlingType":"Never"}}`), 422, 1240)
 	if a = wantOK(t, r.as("PATCH", "/message-streams/news", `{"ID":"x","Name":"New"}`)); a.text("Name") != "New" || a.text("Description") != "d" || a.text("ID") != "news" {
+		t.Errorf("edited %s", a.raw)
+	}
+	if a.body["UpdatedAt"] == nil || wantOK(t, r.as("GET", "/message-streams/outbound", "")).body["UpdatedAt"] != nil {
+		t.Errorf("UpdatedAt after an edit: %v", a.body["UpdatedAt"])
+	}
+	if a = wantOK(t, r.as("PATCH", "/message-streams/news", `{"Description":"1 < 2 & 3 > 2, <3"}`)); a.text("Description") != "1 < 2 & 3 > 2, <3" {
 		t.Errorf("edited %s", a.raw)
 	}
 	if a = wantOK(t, r.as("POST", "/message-streams/news/archive", "null")); a.text("ID") != "news" || a.body["ExpectedPurgeDate"] == nil {
@@ -151,7 +157,9 @@ func TestStreams_Refusals(t *testing.T) {
 		method, path, body string
 		code               int
 	}{
-		{"GET", "?MessageStreamType=x", "", 1221}, {"POST", "", `{"ID":"a","Name":"a"}`, 1221}, {"POST", "", `{"ID":"a","Name":"a","MessageStreamType":"Inbound"}`, 1221},
+		{"GET", "?MessageStreamType=x", "", 1221}, {"POST", "", `{"ID":"a","Name":"a"}`, 1221}, {"POST", "", `{"ID":"a","Name":"a","MessageStreamType":"Inbound"}`, 1228},
+		{"POST", "", `{"ID":"a","Name":"a","MessageStreamType":"Transactional","Description":"read <b>this</b>"}`, 1234}, {"PATCH", "/outbound", `{"Description":"</p"}`, 1234},
+		{"PATCH", "/inbound", `{"SubscriptionManagementConfiguration":{"UnsubscribeHandlingType":"Custom"}}`, 1239},
 		{"POST", "", `{"Name":"a","MessageStreamType":"Transactional"}`, 1222}, {"POST", "", `{"ID":"a","MessageStreamType":"Transactional"}`, 1223},
 		{"PATCH", "/outbound", `{"Name":"` + strings.Repeat("x", 101) + `"}`, 1224}, {"GET", "/none", "", 1226}, {"PATCH", "/none", `{}`, 1226},
 		{"POST", "/none/archive", "", 1226}, {"POST", "/none/unarchive", "", 1226},

@@ -61,13 +61,19 @@ const (
 	CodeStreamLimit      Code = 1225
 	CodeStreamMissing    Code = 1226
 	CodeStreamIDFormat   Code = 1227
+	CodeStreamInbound    Code = 1228
 	CodeStreamDefault    Code = 1229
 	CodeStreamExists     Code = 1230
 	CodeStreamText       Code = 1231
 	CodeStreamPrefix     Code = 1233
+	CodeStreamHTML       Code = 1234
 	CodeStreamUnknown    Code = 1235
 	CodeStreamNotSending Code = 1236
-	CodeServerID         Code = 601
+
+	CodeStreamHandlingKind Code = 1239
+	CodeStreamHandling     Code = 1240
+
+	CodeServerID Code = 601
 
 	CodeBounceQuery    Code = 1000
 	CodeBounceUnknown  Code = 1001

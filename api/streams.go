@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,7 +62,7 @@ const (
 var kinds = map[store.StreamKind]string{store.Transactional: "Transactional", store.Broadcast: "Broadcasts", store.Inbound: "Inbound"}
 
 func viewStream(s store.Stream) streamView {
-	v := streamView{ID: s.ID, ServerID: s.Server, Name: s.Name, Description: s.Description, MessageStreamType: kinds[s.Kind], CreatedAt: stamp(s.Created)}
+	v := streamView{ID: s.ID, ServerID: s.Server, Name: s.Name, Description: s.Description, MessageStreamType: kinds[s.Kind], CreatedAt: stamp(s.Created), UpdatedAt: optionalStamp(s.Edited)}
 	v.SubscriptionManagementConfiguration.UnsubscribeHandlingType = unsubscribes[s.Unsubscribes()]
 	if !s.Archived.IsZero() {
 		at, purge := stamp(s.Archived), stamp(s.Archived.Add(purgeAfter))
@@ -137,6 +138,10 @@ func (c *call) update(build func(*store.Snapshot) ([]store.Change, *Error)) *Err
 	return c.unexpected("changing the directory", err)
 }
 
+// html finds what a browser takes for a tag, an end of one, or a comment (WHATWG HTML
+// 13.2.5.6).
+var html = regexp.MustCompile("<[A-Za-z/!?]")
+
 func (r streamRequest) apply(s *store.Stream) *Error {
 	if r.Name != nil {
 		s.Name = *r.Name
@@ -154,6 +159,8 @@ func (r streamRequest) apply(s *store.Stream) *Error {
 		return refuse(CodeStreamNameLong, "The 'Name' is longer than %d characters.", maxStreamName)
 	case utf8.RuneCountInString(s.Description) > maxDescription:
 		return refuse(CodeStreamText, "The 'Description' is longer than %d characters.", maxDescription)
+	case r.Description != nil && html.MatchString(s.Description):
+		return refuse(CodeStreamHTML, "The 'Description' must not have HTML.")
 	}
 	return nil
 }
@@ -169,12 +176,15 @@ func (r streamRequest) unsubscribe(s *store.Stream) *Error {
 		if !strings.EqualFold(word, name) {
 			continue
 		}
+		if !s.Outbound() && handling != store.UnsubscribeNone {
+			return refuse(CodeStreamHandlingKind, "The 'UnsubscribeHandlingType' of an inbound stream is None.")
+		}
 		if s.Unsubscribe = ""; s.Unsubscribes() != handling {
 			s.Unsubscribe = handling
 		}
 		return nil
 	}
-	return refuse(CodeField, "The 'UnsubscribeHandlingType' must be None, Postmark or Custom.")
+	return refuse(CodeStreamHandling, "The 'UnsubscribeHandlingType' must be None, Postmark or Custom.")
 }
 
 func createStream(c *call) (any, *Error) {
@@ -211,6 +221,8 @@ func (c *call) newStream(req streamRequest) (store.Stream, *Error) {
 		s.Kind = store.Transactional
 	case "broadcasts":
 		s.Kind = store.Broadcast
+	case "inbound":
+		return s, refuse(CodeStreamInbound, "A server has one inbound stream.")
 	default:
 		return s, refuse(CodeStreamType, "The 'MessageStreamType' must be Transactional or Broadcasts.")
 	}
@@ -239,7 +251,10 @@ func editStream(c *call) (any, *Error) {
 	if e := c.decode(&req); e != nil {
 		return nil, e
 	}
-	s, e := c.putStream(req.apply)
+	s, e := c.putStream(func(s *store.Stream) *Error {
+		s.Edited = c.opts.Now()
+		return req.apply(s)
+	})
 	return viewStream(s), e
 }
 

@@ -208,7 +208,9 @@ type Stream struct {
 	// suppression list.
 	IgnoreBounces bool      `json:"ignore_bounces,omitempty"`
 	Created       time.Time `json:"created"`
-	Archived      time.Time `json:"archived,omitzero"`
+	// Edited is when what people set of it was changed last.
+	Edited   time.Time `json:"edited,omitzero"`
+	Archived time.Time `json:"archived,omitzero"`
 }
 
 // UncertainPolicy is what becomes of a delivery whose content was ended and

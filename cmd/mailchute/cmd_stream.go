@@ -308,7 +308,10 @@ func (a *app) streamSet() *cobra.Command {
 	server := a.serverFlag(cmd)
 	flags := addStreamFlags(cmd)
 	cmd.RunE = a.admin(func(ctx context.Context, a *admin, args []string) error {
-		s, err := updateStream(ctx, a, *server, args[0], func(s *store.Stream) error { return flags.apply(s, a.abs) })
+		s, err := updateStream(ctx, a, *server, args[0], func(s *store.Stream) error {
+			s.Edited = a.now()
+			return flags.apply(s, a.abs)
+		})
 		if err != nil {
 			return err
 		}
