@@ -88,6 +88,14 @@ func TestServers_Refusals(t *testing.T) {
 	}
 }
 
+// A refusal names a setting as clients write it.
+func TestServers_UnsupportedSettings(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	for _, name := range []string{"EnableSmtpApiErrorHooks", "InboundHookUrl", "BounceHookUrl", "OpenHookUrl", "DeliveryHookUrl", "ClickHookUrl", "TrackOpens", "TrackLinks"} {
+		wantError(t, r.as("PUT", "/server", `{"`+strings.ToLower(name)+`":"x"}`), 422, 615, "'"+name+"'")
+	}
+}
+
 func TestServerTokens_MakeRollRevoke(t *testing.T) {
 	r := newRig(t, rigOptions{})
 	second := wantOK(t, r.asAccount("POST", "/servers/1/tokens", `{"Name":"second"}`))

@@ -58,18 +58,22 @@ func (c *call) checkBody(messages int) *Error {
 }
 
 // decodeChecked decodes what checkShape has passed.
-func decodeChecked(b []byte, v any) *Error {
+func decodeChecked(b []byte, v any) *Error { return decodePart("", b, v) }
+
+// decodePart decodes what is below a key, which the refusal names.
+func decodePart(key string, b []byte, v any) *Error {
 	err := json.Unmarshal(b, v)
 	var mismatch *json.UnmarshalTypeError
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &mismatch) && mismatch.Field != "":
-		return refuse(CodeField, "Invalid request field(s): '%s'.", mismatch.Field)
-	case errors.As(err, &mismatch):
-		return refuse(CodeField, "Invalid request: the body is a JSON %s.", mismatch.Value)
+	case !errors.As(err, &mismatch):
+		return refuse(CodeJSON, "Invalid JSON: %v.", errSyntax)
 	}
-	return refuse(CodeJSON, "Invalid JSON: %v.", errSyntax)
+	if name := strings.Trim(key+"."+mismatch.Field, "."); name != "" {
+		return refuse(CodeField, "Invalid request field(s): '%s'.", name)
+	}
+	return refuse(CodeField, "Invalid request: the body is a JSON %s.", mismatch.Value)
 }
 
 // checkShape refuses what decoders disagree about: text that is not UTF-8,

@@ -63,9 +63,14 @@ type serverRequest struct {
 	Name, Color, DeliveryType *string
 	SMTPAPIActivated          *bool `json:"SmtpApiActivated"`
 
-	RawEmailEnabled, PostFirstOpenOnly, TrackOpens, IncludeBounceContentInHook, EnableSMTPAPIErrorHooks any
-	InboundHookURL, BounceHookURL, OpenHookURL, DeliveryHookURL, ClickHookURL, InboundDomain            any
-	InboundSpamThreshold, TrackLinks                                                                    any
+	RawEmailEnabled, PostFirstOpenOnly, TrackOpens, TrackLinks, IncludeBounceContentInHook, InboundDomain, InboundSpamThreshold any
+
+	EnableSMTPAPIErrorHooks any `json:"EnableSmtpApiErrorHooks"`
+	InboundHookURL          any `json:"InboundHookUrl"`
+	BounceHookURL           any `json:"BounceHookUrl"`
+	OpenHookURL             any `json:"OpenHookUrl"`
+	DeliveryHookURL         any `json:"DeliveryHookUrl"`
+	ClickHookURL            any `json:"ClickHookUrl"`
 }
 
 var colors = []string{"purple", "blue", "turquoise", "green", "red", "yellow", "grey", "orange"}

@@ -88,7 +88,7 @@ func (r webhookRequest) applyAuth(_ *call, _ *store.Webhook, s *store.WebhookSec
 		return nil
 	}
 	var auth httpAuth
-	if e := decodeChecked(r.HTTPAuth, &auth); e != nil {
+	if e := decodePart("HttpAuth", r.HTTPAuth, &auth); e != nil {
 		return e
 	}
 	if strings.Contains(auth.Username, ":") || hasControl(auth.Username+auth.Password) || len(auth.Username)+len(auth.Password) > 1000 {
@@ -103,7 +103,7 @@ func (r webhookRequest) applyHeaders(c *call, _ *store.Webhook, s *store.Webhook
 		return nil
 	}
 	var headers []httpHeader
-	if e := decodeChecked(r.HTTPHeaders, &headers); e != nil {
+	if e := decodePart("HttpHeaders", r.HTTPHeaders, &headers); e != nil {
 		return e
 	}
 	s.Headers = nil
@@ -136,16 +136,16 @@ func (r webhookRequest) applyTriggers(_ *call, w *store.Webhook, _ *store.Webhoo
 		default:
 			return refuse(CodeWebhookTrigger, "The trigger '%s' is not supported.", shortened(name))
 		}
-		if e := setTrigger(text, enabled, detail); e != nil {
+		if e := setTrigger(name, text, enabled, detail); e != nil {
 			return e
 		}
 	}
 	return nil
 }
 
-func setTrigger(text json.RawMessage, enabled, detail *bool) *Error {
+func setTrigger(name string, text json.RawMessage, enabled, detail *bool) *Error {
 	var req struct{ Enabled, PostFirstOpenOnly, IncludeContent *bool }
-	if e := decodeChecked(text, &req); e != nil {
+	if e := decodePart("Triggers."+name, text, &req); e != nil {
 		return e
 	}
 	for _, v := range []struct{ from, to *bool }{{req.Enabled, enabled}, {req.PostFirstOpenOnly, detail}, {req.IncludeContent, detail}} {

@@ -132,6 +132,11 @@ func TestWebhooks_Refusals(t *testing.T) {
 	} {
 		t.Run(tc.method+tc.path+tc.body, func(t *testing.T) { wantError(t, r.as(tc.method, "/webhooks"+tc.path, tc.body), 422, tc.code) })
 	}
+	for part, field := range map[string]string{
+		`"Triggers":{"open":true}`: "'Triggers.open'", `"Triggers":{"Bounce":{"Enabled":"yes"}}`: "'Triggers.Bounce.Enabled'", `"HttpAuth":"a:b"`: "'HttpAuth'", `"HttpHeaders":{}`: "'HttpHeaders'",
+	} {
+		wantError(t, r.as("POST", "/webhooks", `{"Url":"https://x.example",`+part+`}`), 422, 403, field)
+	}
 	for range store.MaxWebhooks - 1 {
 		wantOK(t, r.as("POST", "/webhooks", `{"Url":"https://hooks.example"}`))
 	}
