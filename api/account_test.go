@@ -230,7 +230,7 @@ func TestMessages(t *testing.T) {
 	for query, want := range map[string][]string{
 		"": {smtp.String(), two, one}, "&messagestream=broadcast": {broadcast}, "&recipient=C@y.example": {smtp.String()}, "&recipient=c@y": {},
 		"&fromEmail=SMTP@x.example": {smtp.String()}, "&recipient=hidden@w.example&tag=a&metadata_KEY=v&subject=S&status=queued": {one}, "&tag=a": {one}, "&subject=by%20smtp": {smtp.String()}, "&metadata_key=v": {one}, "&metadata_key=w": {},
-		"&status=queued": {smtp.String(), two, one}, "&status=Sent": {}, "&fromdate=2999-1-1": {}, "&todate=2999-01-01T00:00:00": {smtp.String(), two, one}, "&tag=": {smtp.String(), two, one},
+		"&status=queued": {smtp.String(), two, one}, "&status=Sent": {}, "&fromdate=2999-1-1": {}, "&fromdate=2999-01-01T00:00:00+02:00": {}, "&todate=2999-01-01T00:00:00%2B02:00&fromdate=1999-01-01T00:00:00.123-05:00": {smtp.String(), two, one}, "&todate=2999-01-01T00:00:00": {smtp.String(), two, one}, "&tag=": {smtp.String(), two, one},
 	} {
 		a := wantOK(t, r.as("GET", "/messages/outbound?count=50&offset=0"+query, ""))
 		ids := []string{}
@@ -296,8 +296,8 @@ func TestMessages_Events(t *testing.T) {
 
 func TestMessages_Refusals(t *testing.T) {
 	r := newRig(t, rigOptions{})
-	for _, query := range []string{"", "?count=-1&offset=0", "?count=1", "?count=1&offset=10000", "?count=1&offset=0&status=x", "?count=1&offset=0&fromdate=x",
-		"?count=1&offset=0&todate=x", "?count=1&offset=0&metadata_a=1&metadata_b=2"} {
+	for _, query := range []string{"", "?count=-1&offset=0", "?count=1", "?count=1&offset=10000", "?count=1&offset=9223372036854775807", "?count=1&offset=0&status=x", "?count=1&offset=0&fromdate=x",
+		"?count=1&offset=0&todate=x", "?count=1&offset=0&metadata_a=1&metadata_b=2", "?count=1&offset=0&metadata_=1"} {
 		wantError(t, r.as("GET", "/messages/outbound"+query, ""), 422, 700)
 	}
 	id := wantOK(t, r.as("POST", "/email", simple)).text("MessageID")

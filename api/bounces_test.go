@@ -151,7 +151,7 @@ func TestBounces_Refusals(t *testing.T) {
 	r := newRig(t, rigOptions{})
 	r.refused("a@y.example", "HardBounce", "", time.Now())
 	id := fmt.Sprintf("%.0f", wantOK(t, r.as("GET", "/bounces?count=1&offset=0", "")).list("Bounces")[0]["ID"])
-	for _, query := range []string{"", "?count=-1&offset=0", "?count=1", "?count=1&offset=10000", "?count=501&offset=0", "?count=1&offset=0&type=x",
+	for _, query := range []string{"", "?count=-1&offset=0", "?count=1", "?count=1&offset=10000", "?count=501&offset=0", "?count=1&offset=9223372036854775807", "?count=1&offset=0&type=x",
 		"?count=1&offset=0&inactive=x", "?count=1&offset=0&messageID=x", "?count=1&offset=0&fromdate=x", "?count=1&offset=0&todate=x"} {
 		wantError(t, r.as("GET", "/bounces"+query, ""), 422, 1000)
 	}

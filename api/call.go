@@ -5,10 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -242,11 +244,12 @@ func isJSON(h http.Header) bool {
 	return mediaType == "application/json" || mediaType == "text/json" || mediaType == "text/x-json"
 }
 
-// queryOf returns the parameters by lower-case name. Empty ones count as absent.
+// queryOf returns the parameters by lower-case name. Empty ones count as absent. Of
+// names that differ in case alone the last in order counts, always the same.
 func queryOf(r *http.Request) map[string]string {
-	out := map[string]string{}
-	for name, values := range r.URL.Query() {
-		if v := values[0]; v != "" {
+	out, all := map[string]string{}, r.URL.Query()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if v := all[name][0]; v != "" {
 			out[strings.ToLower(name)] = v
 		}
 	}

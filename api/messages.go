@@ -109,8 +109,8 @@ func (c *call) search() (f store.Filter, e *Error) {
 	}
 	for key, v := range c.query {
 		if name, ok := strings.CutPrefix(key, "metadata_"); ok {
-			if f.MetadataKey != "" {
-				return f, refuse(CodeMessageQuery, "Only one 'metadata_' parameter is possible.")
+			if name == "" || f.MetadataKey != "" {
+				return f, refuse(CodeMessageQuery, "One 'metadata_' parameter is possible, with a key behind it.")
 			}
 			f.MetadataKey, f.Metadata = name, v
 		}
@@ -125,6 +125,7 @@ func date(s string, end bool) (time.Time, bool) {
 	if s == "" {
 		return time.Time{}, true
 	}
+	s = strings.ReplaceAll(s, " ", "+") // the sign of a zone, where the client has not escaped it
 	for _, f := range []struct {
 		layout string
 		length time.Duration

@@ -17,7 +17,7 @@ func (c *call) page(code Code) (page, *Error) {
 		return page{}, refuse(code, "Parameter 'count' must be a number from 1 to %d.", maxCount)
 	}
 	offset, err := strconv.Atoi(c.query["offset"])
-	if err != nil || offset < 0 || count+offset > maxWindow {
+	if err != nil || offset < 0 || offset > maxWindow-count {
 		return page{}, refuse(code, "Parameter 'offset' must be a number from 0, and 'count' and 'offset' together at most %d.", maxWindow)
 	}
 	return page{count, offset}, nil
