@@ -120,14 +120,28 @@ func (c *call) readBody(rt route, w http.ResponseWriter) *Error {
 	case size == 0:
 		return nil
 	case size > limit:
-		w.Header().Set("Connection", "close") // the body is not read
-		return errTooLarge(limit)
+		return c.tooLarge(w, limit)
 	}
 	if e := c.reserve(max(size, 0) * heldOctets); e != nil {
 		w.Header().Set("Connection", "close")
 		return e
 	}
 	return c.receive(w, limit)
+}
+
+// maxDrained octets of a body that is too large are read and thrown away.
+const maxDrained = 64 << 20
+
+// tooLarge refuses a body, and reads on for a while: a client that writes all of it
+// before it reads would otherwise see the connection break and no answer. One that
+// expects to be told whether to go on is told not to (RFC 9110 10.1.1).
+func (c *call) tooLarge(w http.ResponseWriter, limit int64) *Error {
+	w.Header().Set("Connection", "close") // the body may not have been read to its end
+	if c.r.ContentLength <= limit+maxDrained && c.r.Header.Get("Expect") == "" {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(c.opts.ReadTimeout)) // a writer without deadlines is a test's
+		_, _ = io.CopyN(io.Discard, c.r.Body, limit+maxDrained)                               // the answer is the same
+	}
+	return errTooLarge(limit)
 }
 
 // What a request takes in memory. A test measures both.
@@ -180,7 +194,7 @@ func (c *call) receive(w http.ResponseWriter, limit int64) *Error {
 		w.Header().Set("Connection", "close")
 		return refused
 	case errors.As(err, &large):
-		return errTooLarge(limit)
+		return c.tooLarge(w, limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		w.Header().Set("Connection", "close")
 		return &errSlowBody

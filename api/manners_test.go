@@ -123,3 +123,36 @@ func isReset(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op)
 }
+
+// Which of two parameters counts must not be a matter of chance.
+func TestManners_ParametersThatDifferInCase(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	for range 20 {
+		wantError(t, r.as("GET", "/messages/outbound?count=x&Count=1&COUNT=2&offset=0", ""), 422, 700, "'count'")
+	}
+}
+
+// Most clients write all of a body before they read anything.
+func TestManners_TooLargeIsAnsweredToWhoWritesFirst(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	body := strings.Repeat(" ", 24<<20)
+	for name, length := range map[string]string{
+		"known": fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body), "unknown": fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := r.raw("POST /email HTTP/1.1\r\nHost: x\r\nX-Postmark-Server-Token: " + r.server + "\r\nContent-Type: application/json\r\n" + length)
+			if !strings.HasPrefix(got, "HTTP/1.1 413 ") || !strings.Contains(got, `{"ErrorCode":300,`) {
+				t.Errorf("%.300s", got)
+			}
+		})
+	}
+}
+
+// Who asks before writing is told not to write.
+func TestManners_TooLargeIsNotAskedFor(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	got := r.raw("POST /email HTTP/1.1\r\nHost: x\r\nX-Postmark-Server-Token: " + r.server + "\r\nExpect: 100-continue\r\nContent-Length: 12000000\r\n\r\n")
+	if !strings.HasPrefix(got, "HTTP/1.1 413 ") {
+		t.Errorf("%.300s", got)
+	}
+}
