@@ -272,7 +272,7 @@ func writeQueue(dir string, n int, end func(*viewDB) error) error {
 	}
 	const step = 20_000
 	for done := 0; done < n; done += step {
-		bt := batch{entries: make(map[store.ID]entry, step)}
+		bt := batch{entries: make(map[store.ID]entry, step), block: maxBlock}
 		for i := done; i < done+step; i++ {
 			m, ds := sampleMessage(store.NewID(), fmt.Sprintf("destination-%d.example.org", i%1000))
 			m.Stream = fmt.Sprintf("stream-%d", i%20)

@@ -28,6 +28,10 @@ type batch struct {
 	position journal.Position
 	number   uint64
 	tally    tally
+	// block is how many messages a search block has.
+	block int
+	// fresh are the messages of each stream that came into its list.
+	fresh map[store.StreamKey][]*state
 }
 
 // checkpointLoop keeps the view close behind the journal.
@@ -73,6 +77,7 @@ func (s *Store) writeBatch(b batch) error {
 		s.over.settle(b, nil)
 		return nil
 	}
+	b.block = s.opts.blockSize
 	var touched map[int64]struct{}
 	err := s.db.write(func(tx *bbolt.Tx) (err error) {
 		if err = b.write(tx); err == nil && s.hooks != nil {
@@ -86,7 +91,7 @@ func (s *Store) writeBatch(b batch) error {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	s.position = b.position
-	s.grew(b.entries)
+	s.grew(b.fresh)
 	if s.hooks != nil {
 		s.hooks.announce(touched)
 	}
@@ -192,14 +197,20 @@ func (o *overlay) settle(b batch, failed error) {
 // write is the transaction.
 func (b *batch) write(tx *bbolt.Tx) error {
 	w := openBuckets(tx)
+	b.fresh = map[store.StreamKey][]*state{}
 	ids := slices.SortedFunc(maps.Keys(b.entries), func(x, y store.ID) int { return bytes.Compare(x[:], y[:]) })
 	for _, id := range ids {
-		if err := w.entry(b.entries[id]); err != nil {
+		e := b.entries[id]
+		if err := w.entry(e); err != nil {
 			return fmt.Errorf("message %s: %w", id, err)
 		}
+		if e.fresh && !e.gone {
+			stream := store.StreamKey{Server: e.state.msg.Server, Stream: e.state.msg.Stream}
+			b.fresh[stream] = append(b.fresh[stream], e.state)
+		}
 	}
-	if err := w.blocks.flush(); err != nil {
-		return fmt.Errorf("search blocks: %w", err)
+	if err := errors.Join(w.blocks.flush(), w.list(b.fresh, b.block)); err != nil {
+		return fmt.Errorf("lists and search blocks: %w", err)
 	}
 	for n, u := range b.segments {
 		if err := putUsage(tx.Bucket(bucketSegment), n, u); err != nil {
@@ -230,7 +241,7 @@ func openBuckets(tx *bbolt.Tx) buckets {
 	return w
 }
 
-// entry writes one message and its index keys.
+// entry writes one message and its index keys, but for the list of its stream.
 func (w *buckets) entry(e entry) error {
 	if e.drop != nil {
 		if err := w.remove(e.drop); err != nil {
@@ -246,7 +257,7 @@ func (w *buckets) entry(e entry) error {
 	s, st := e.state, e.state.stamp()
 	err := errors.Join(w.putBounces(s, e.fresh), w.message.Put(s.msg.ID[:], encodeState(s)))
 	if e.fresh {
-		err = errors.Join(err, w.time.Put(st.key(), nil), w.stream.Put(streamKey(s.msg.Server, s.msg.Stream, st), nil))
+		err = errors.Join(err, w.time.Put(st.key(), nil))
 	} else {
 		w.progress(s, st)
 	}

@@ -3,7 +3,9 @@ package local
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -97,40 +99,112 @@ func (s *Store) tail(tx *bbolt.Tx, prefix []byte, most int) (chunks [][]*state, 
 }
 
 func putBlocks(tx *bbolt.Tx, all []fresh) error {
+	stream, block, live := tx.Bucket(bucketStream), tx.Bucket(bucketBlock), tx.Bucket(bucketLive)
 	for _, f := range all {
-		if err := putBlock(tx, f.prefix, f.states); err != nil {
+		err := putBlock(block, live, f.prefix, f.states)
+		for _, st := range f.states {
+			err = errors.Join(err, stream.Delete(blockKey(f.prefix, st.stamp())))
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// putBlock moves messages of a stream into a block.
-func putBlock(tx *bbolt.Tx, prefix []byte, states []*state) error {
-	stream := tx.Bucket(bucketStream)
-	var l live
+// putBlock makes a block of messages of a stream.
+func putBlock(block, live *bbolt.Bucket, prefix []byte, states []*state) error {
+	l := newLive(states)
+	key := blockKey(prefix, states[len(states)-1].stamp())
+	return errors.Join(block.Put(key, blockOf(states)), live.Put(key, l.value(len(states))))
+}
+
+func newLive(states []*state) (l live) {
 	for i, st := range states {
-		at := st.stamp()
-		if err := stream.Delete(append(bytes.Clone(prefix), at[:]...)); err != nil {
-			return err
-		}
 		if l.there.add(i); st.unfinished() {
 			l.queued.add(i)
 		}
 	}
-	key := blockKey(prefix, states[len(states)-1].stamp())
-	if err := tx.Bucket(bucketBlock).Put(key, blockOf(states)); err != nil {
-		return err
-	}
-	return tx.Bucket(bucketLive).Put(key, l.value(len(states)))
+	return l
 }
 
-// grew notes the streams that a checkpoint added messages to. The caller holds checkpointing.
-func (s *Store) grew(entries map[store.ID]entry) {
-	for _, e := range entries {
-		if e.fresh && !e.gone {
-			s.grown[store.StreamKey{Server: e.state.msg.Server, Stream: e.state.msg.Stream}]++
+// list brings new messages into the lists of their streams, and leaves in fresh
+// only what is there then. Where as many come
+// together as a block has, they go into blocks at once, with those that were
+// listed before: a key written, read back and deleted costs more than the block.
+func (w *buckets) list(fresh map[store.StreamKey][]*state, size int) error {
+	for stream, states := range fresh {
+		prefix := streamPrefix(stream.Server, stream.Stream)
+		slices.SortFunc(states, compareStates)
+		if len(states) >= size {
+			var err error
+			if states, err = w.sealNew(prefix, states, size); err != nil {
+				return err
+			}
+			fresh[stream] = states
 		}
+		for _, st := range states {
+			if err := w.stream.Put(blockKey(prefix, st.stamp()), nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sealNew makes blocks of a stream's messages in its list and new ones, leaves
+// half a block out as tail does, and returns the new ones that are in no block. What
+// is long or cannot be read is left to seal.
+func (w *buckets) sealNew(prefix []byte, states []*state, size int) (rest []*state, err error) {
+	old, ok := w.listed(prefix, 2*size)
+	all := slices.Concat(old, states)
+	blocks := (len(all) - size/2) / size
+	if !ok || blocks == 0 {
+		return states, nil
+	}
+	slices.SortFunc(all, compareStates)
+	for chunk := range slices.Chunk(all[:blocks*size], size) {
+		if err := putBlock(w.blocks.block, w.blocks.live, prefix, chunk); err != nil {
+			return nil, err
+		}
+	}
+	newest := all[blocks*size-1]
+	for _, st := range old {
+		if compareStates(st, newest) <= 0 {
+			err = errors.Join(err, w.stream.Delete(blockKey(prefix, st.stamp())))
+		}
+	}
+	n, in := slices.BinarySearchFunc(states, newest, compareStates)
+	if in {
+		n++
+	}
+	return states[n:], err
+}
+
+// listed returns the messages in a stream's list, fewer than most of them and all in
+// good order.
+func (w *buckets) listed(prefix []byte, most int) (states []*state, ok bool) {
+	c := w.stream.Cursor()
+	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		st, err := stampAt(k, len(prefix))
+		if err != nil || len(states) == most {
+			return nil, false
+		}
+		one, err := stateOf(w.message, st.id(), decodeLight)
+		if err != nil || one == nil {
+			return nil, false
+		}
+		states = append(states, one)
+	}
+	return states, true
+}
+
+func compareStates(a, b *state) int { return compareStamps(a.stamp(), b.stamp()) }
+
+// grew notes the streams that a checkpoint added messages to. The caller holds checkpointing.
+func (s *Store) grew(fresh map[store.StreamKey][]*state) {
+	for stream, states := range fresh {
+		s.grown[stream] += len(states)
 	}
 }
 

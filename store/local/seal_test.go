@@ -88,6 +88,38 @@ func TestSeal_LifeOfABlock(t *testing.T) {
 	checkT(t, s)
 }
 
+// What comes in great numbers between two checkpoints is in blocks with the first
+// of them, together with what was listed before.
+func TestCheckpoint_MakesBlocksOfWhatComesTogether(t *testing.T) {
+	s := openT(t, t.TempDir(), still())
+	accept := func(n int) (ids []store.ID) {
+		for range n {
+			ids = append(ids, acceptT(t, s, 10))
+		}
+		if err := s.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	first := accept(5)
+	if n := blocksOf(t, s); n != 0 {
+		t.Errorf("%d blocks of 5 messages, want none", n)
+	}
+	deliverT(t, s, first[1]) // its place in the block comes with the same transaction
+	accept(20)
+	if n := blocksOf(t, s); n != 2 {
+		t.Errorf("%d blocks of 25 messages, want 2", n)
+	}
+	if q, all := totalT(t, s, store.Filter{Queued: true}), totalT(t, s, store.Filter{}); q != 24 || all != 25 {
+		t.Errorf("%d queued of %d, want 24 of 25", q, all)
+	}
+	accept(6)
+	if n := sealT(t, s); n != 3 {
+		t.Errorf("%d blocks of 31 messages once the loop has come by, want 3", n)
+	}
+	checkT(t, s)
+}
+
 // TestSeal_OldStore has a store without blocks get them, in the order of a start.
 func TestSeal_OldStore(t *testing.T) {
 	opts := still()

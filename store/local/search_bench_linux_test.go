@@ -218,7 +218,7 @@ func writeHistory(dir string, n int) error {
 	}
 	const step = 20_000
 	for done := 0; done < n; done += step {
-		bt := batch{entries: make(map[store.ID]entry, step), segments: map[uint64]usage{1: {int64(done + step), int64(done+step) * 4500}}}
+		bt := batch{entries: make(map[store.ID]entry, step), block: 2 * step, segments: map[uint64]usage{1: {int64(done + step), int64(done+step) * 4500}}}
 		for i := done; i < done+step; i++ {
 			s := historic(i)
 			bt.entries[s.msg.ID] = entry{state: s, fresh: true}
