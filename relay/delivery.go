@@ -172,9 +172,7 @@ func (d *Dispatcher) send(ctx context.Context, c store.Claimed, st start, stream
 		results = append(results, Result{Err: errNoResult})
 	}
 	s.known = results
-	decision := d.opts.Policy.Next(Attempt{
-		Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Jumped: d.clock.jumped(), Conversation: talk.conversation(),
-	})
+	decision := d.next(Attempt{Claimed: c, Open: open, Results: results, Conversation: talk.conversation()})
 	if act == actRedirect {
 		decision.Suppress = nil // the addresses were never written to
 	}
@@ -217,15 +215,20 @@ func (d *Dispatcher) putOff(c store.Claimed, memo string) Decision {
 	}})
 }
 
-// unasked ends an attempt that asked nobody, with the same result for all. What may have arrived before may still have.
+// next asks the policy what follows from an attempt that has just ended.
+func (d *Dispatcher) next(a Attempt) Decision {
+	key := store.StreamKey{Server: a.Claimed.Delivery.Server, Stream: a.Claimed.Delivery.Stream}
+	a.Holds = d.directory.Snapshot().Streams[key].Uncertain == store.UncertainHold
+	a.Now, a.Rand, a.Jumped = d.opts.Now(), d.opts.Rand(), d.clock.jumped()
+	return d.opts.Policy.Next(a)
+}
+
+// unasked ends an attempt that asked nobody, with the same result for all.
 func (d *Dispatcher) unasked(c store.Claimed, r Result) Decision {
 	open := openRecipients(c.Delivery)
 	results := slices.Repeat([]Result{r}, len(open))
-	decision := d.opts.Policy.Next(Attempt{
-		Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Jumped: d.clock.jumped(), Conversation: c.Delivery.Conversation,
-	})
+	decision := d.next(Attempt{Claimed: c, Open: open, Results: results, Conversation: c.Delivery.Conversation})
 	decision.contact = contact{}
-	decision.Resolution.Delivery.Uncertain = c.Delivery.Uncertain && !decision.Resolution.Delivery.Done()
 	return decision
 }
 
@@ -247,10 +250,9 @@ func (d *Dispatcher) afterPanic(c store.Claimed, p any, known []Result) Decision
 			results[i] = known[i]
 		}
 	}
-	decision := d.opts.Policy.Next(Attempt{Claimed: c, Open: open, Results: results, Now: d.opts.Now(), Rand: d.opts.Rand(), Jumped: d.clock.jumped()})
+	decision := d.next(Attempt{Claimed: c, Open: open, Results: results})
 	waits := !decision.Resolution.Delivery.Done()
 	decision.Failed, decision.Hold, decision.contact = nil, n >= holdAfter && waits, contact{}
-	decision.Resolution.Delivery.Uncertain = waits && (c.Delivery.Uncertain || decision.Resolution.Delivery.Uncertain)
 	return decision
 }
 

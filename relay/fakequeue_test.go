@@ -176,8 +176,8 @@ func (q *fakeQueue) Resolve(_ context.Context, r store.Resolution) error {
 	}
 	d := r.Delivery
 	d.Lease, d.Held, d.Ending = time.Time{}, old.Held, ""
-	if d.Held.IsZero() && !d.Done() {
-		d.Held = r.Held
+	if d.HeldUncertain = false; !r.Held.IsZero() && !d.Done() {
+		d.Held, d.HeldUncertain = r.Held, d.Uncertain
 	}
 	q.deliveries[d.ID] = d
 	q.events[d.ID.Message] = append(q.events[d.ID.Message], r.Events...)

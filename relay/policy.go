@@ -72,6 +72,8 @@ type Attempt struct {
 	Rand float64
 	// Jumped is how far the clock has jumped ahead, which is not counted against the delivery's time.
 	Jumped time.Duration
+	// Holds is set where a person decides about what is uncertain: it does not expire.
+	Holds bool
 	// Conversation is what was said. It is kept where a recipient was not delivered.
 	Conversation store.Conversation
 }
@@ -96,7 +98,6 @@ type Decision struct {
 func (p Policy) Next(a Attempt) Decision {
 	n := newDecider(p, a)
 	n.contact = contactOf(a.Results)
-	n.delivery.Uncertain = false
 	n.delivery.Conversation = store.Conversation{}
 	for i, index := range a.Open {
 		n.settle(index, a.Results[i])
@@ -118,7 +119,7 @@ func (p Policy) Expired(d store.Delivery, now time.Time) bool {
 // Expire ends all open recipients of a delivery that was just claimed, without trying them.
 func (p Policy) Expire(c store.Claimed, now time.Time) Decision {
 	n := newDecider(p, Attempt{Claimed: c, Now: now})
-	n.expire("")
+	n.expire()
 	return n.decision()
 }
 
@@ -181,6 +182,7 @@ func newDecider(p Policy, a Attempt) *decider {
 }
 
 func (n *decider) decision() Decision {
+	n.delivery.Uncertain = n.delivery.Uncertain && !n.delivery.Done()
 	n.Resolution.Delivery = n.delivery
 	n.Resolution.Events = mergeWaits(n.Resolution.Events)
 	return n.Decision
@@ -323,8 +325,8 @@ func (n *decider) schedule() {
 	if !expires.IsZero() {
 		expires = expires.Add(n.attempt.Jumped)
 	}
-	if !expires.IsZero() && !now.Before(expires) {
-		n.expire("")
+	if !expires.IsZero() && !now.Before(expires) && !(n.attempt.Holds && n.delivery.Uncertain) {
+		n.expire()
 		return
 	}
 	n.delivery.Due, n.delivery.DueWhy = earlier(now.Add(n.wait), expires, now), n.why
@@ -339,7 +341,11 @@ func (n *decider) schedule() {
 	}
 }
 
-func (n *decider) expire(detail string) {
+func (n *decider) expire() {
+	detail := ""
+	if n.delivery.Uncertain {
+		detail = "it may have been delivered all the same"
+	}
 	for _, i := range openRecipients(n.delivery) {
 		n.delivery.Recipients[i].State = store.Expired
 		n.event(store.EventExpired, i, n.delivery.Recipients[i].Last, joinDetail(fmt.Sprintf("given up after %d attempts", n.tried()), detail))

@@ -92,43 +92,78 @@ func TestPolicy_Next(t *testing.T) {
 		{"one attempt is always made", 1, 400 * 24 * time.Hour, []relay.Result{later}, "expired", -1, "deferred expired", "[0]", ""},
 		{"interrupted does not expire", 2, 6 * 24 * time.Hour, []relay.Result{stopped}, "queued", 0, "deferred", "[]", ""},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			cl := claimed(c.attempt, len(c.results))
-			cl.Delivery.Uncertain = true // of an earlier attempt
-			now := day0.Add(c.age)
-			var open []int
-			for i := range c.results {
-				open = append(open, i)
-			}
-			d := policy().Next(relay.Attempt{Claimed: cl, Open: open, Results: c.results, Now: now, Rand: 0.5})
-			got := d.Resolution.Delivery
-			var states, events []string
-			for _, r := range got.Recipients {
-				states = append(states, string(r.State))
-			}
-			for _, e := range d.Resolution.Events {
-				events = append(events, string(e.Kind))
-				if e.At != now || e.Attempt != c.attempt {
-					t.Errorf("event %+v: want time and attempt of the attempt", e)
+		for _, before := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, uncertain before %v", c.name, before), func(t *testing.T) {
+				cl := claimed(c.attempt, len(c.results))
+				cl.Delivery.Uncertain = before
+				now := day0.Add(c.age)
+				var open []int
+				for i := range c.results {
+					open = append(open, i)
 				}
-			}
-			flags := strings.TrimSpace(map[bool]string{true: "hold"}[d.Hold] + " " + map[bool]string{true: "uncertain"}[got.Uncertain])
-			if s := strings.Join(states, " "); s != c.states {
-				t.Errorf("states = %s, want %s", s, c.states)
-			}
-			if s := strings.Join(events, " "); s != c.events {
-				t.Errorf("events = %s, want %s", s, c.events)
-			}
-			if fmt.Sprint(d.Failed) != c.failed || flags != c.flags {
-				t.Errorf("failed %v, flags %q, want %s, %q", d.Failed, flags, c.failed, c.flags)
-			}
-			if (c.due < 0) != got.Done() || c.due >= 0 && got.Due.Sub(now) != c.due {
-				t.Errorf("done %v, due in %v, want %v", got.Done(), got.Due.Sub(now), c.due)
-			}
-			if !got.Lease.IsZero() || cl.Delivery.Recipients[0].State != store.Queued {
-				t.Errorf("lease is kept, or the claimed delivery was changed")
-			}
-		})
+				d := policy().Next(relay.Attempt{Claimed: cl, Open: open, Results: c.results, Now: now, Rand: 0.5})
+				got := d.Resolution.Delivery
+				var states, events []string
+				for _, r := range got.Recipients {
+					states = append(states, string(r.State))
+				}
+				for _, e := range d.Resolution.Events {
+					events = append(events, string(e.Kind))
+					if e.At != now || e.Attempt != c.attempt {
+						t.Errorf("event %+v: want time and attempt of the attempt", e)
+					}
+				}
+				if d.Hold != (c.flags == "hold") {
+					t.Errorf("hold %v", d.Hold)
+				}
+				if uncertain := !got.Done() && (before || c.flags == "uncertain"); got.Uncertain != uncertain {
+					t.Errorf("uncertain %v, want %v", got.Uncertain, uncertain)
+				}
+				if s := strings.Join(states, " "); s != c.states {
+					t.Errorf("states = %s, want %s", s, c.states)
+				}
+				if s := strings.Join(events, " "); s != c.events {
+					t.Errorf("events = %s, want %s", s, c.events)
+				}
+				if fmt.Sprint(d.Failed) != c.failed {
+					t.Errorf("failed %v, want %s", d.Failed, c.failed)
+				}
+				if (c.due < 0) != got.Done() || c.due >= 0 && got.Due.Sub(now) != c.due {
+					t.Errorf("done %v, due in %v, want %v", got.Done(), got.Due.Sub(now), c.due)
+				}
+				if !got.Lease.IsZero() || cl.Delivery.Recipients[0].State != store.Queued {
+					t.Errorf("lease is kept, or the claimed delivery was changed")
+				}
+			})
+		}
+	}
+}
+
+// TestPolicy_UncertainExpires only where nobody is asked: nobody knows that it failed.
+func TestPolicy_UncertainExpires(t *testing.T) {
+	lost, later := relay.Result{Uncertain: true, Reply: store.Reply{Command: "dot"}}, refused(450, "rcpt")
+	for _, c := range []struct {
+		before, holds bool
+		result        relay.Result
+		want          string
+	}{
+		{false, false, lost, "expired: given up after 2 attempts; it may have been delivered all the same"},
+		{true, false, later, "expired: given up after 2 attempts; it may have been delivered all the same"},
+		{false, false, later, "expired: given up after 2 attempts"},
+		{false, true, later, "expired: given up after 2 attempts"},
+		{false, true, lost, "queued"},
+		{true, true, later, "queued"},
+	} {
+		cl := claimed(2, 1)
+		cl.Delivery.Uncertain = c.before
+		d := policy().Next(relay.Attempt{Claimed: cl, Open: []int{0}, Results: []relay.Result{c.result}, Now: cl.Delivery.Expires, Rand: 0.5, Holds: c.holds})
+		got := string(d.Resolution.Delivery.Recipients[0].State)
+		if last := d.Resolution.Events[len(d.Resolution.Events)-1]; last.Kind == store.EventExpired {
+			got += ": " + last.Detail
+		}
+		if got != c.want || d.Resolution.Delivery.Uncertain != (got == "queued") {
+			t.Errorf("%+v: %s, uncertain %v", c, got, d.Resolution.Delivery.Uncertain)
+		}
 	}
 }
 

@@ -46,6 +46,64 @@ func TestUncertain_LostAnswer(t *testing.T) {
 	}
 }
 
+// Also where its time ends in that attempt: then it expires only where nobody is asked.
+func TestUncertain_LostAnswerAtTheEndOfItsTime(t *testing.T) {
+	for _, stream := range uncertainStreams {
+		t.Run(stream.ID, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q, d := newQueue(), newDirectory(t, stream)
+				tr := &fakeTransport{func(_ context.Context, j relay.Job) []relay.Result {
+					time.Sleep(2 * time.Minute)
+					return all(j, relay.Result{Uncertain: true, Err: errors.New("closed"), Reply: store.Reply{Command: "dot"}})
+				}}
+				id := q.submit(stream.ID, time.Now(), "b@example.test")
+				q.mu.Lock()
+				last := q.deliveries[store.DeliveryID{Message: id}]
+				last.Expires = time.Now().Add(time.Minute)
+				q.deliveries[last.ID] = last
+				q.mu.Unlock()
+				start(t, q, d, relay.Options{Transport: tr})
+				time.Sleep(12 * time.Hour)
+				synctest.Wait()
+				got := q.delivery(id)
+				if stream.ID == "hold" && (got.Held.IsZero() || !got.HeldUncertain || got.Attempt != 1 || len(q.notices(id)) > 0) {
+					t.Errorf("%+v, %d notices", got, len(q.notices(id)))
+				}
+				if stream.ID == "resend" && (got.Recipients[0].State != store.Expired || len(q.notices(id)) != 1) {
+					t.Errorf("%+v, %d notices", got, len(q.notices(id)))
+				}
+			})
+		})
+	}
+}
+
+// What may have arrived is shown as such until it is sent, refused, or given up, however often it fails before its final dot.
+func TestUncertain_StaysUntilItIsDone(t *testing.T) {
+	for _, end := range []relay.Result{delivered(), refused(550, "rcpt")} {
+		synctest.Test(t, func(t *testing.T) {
+			q, d := newQueue(), newDirectory(t, uncertainStreams[0])
+			results := []relay.Result{
+				{Uncertain: true, Err: errors.New("closed"), Reply: store.Reply{Command: "dot"}, Route: "mx"},
+				refused(450, "rcpt"), {Err: errors.New("no route to host"), Reply: store.Reply{Command: "connect"}}, end,
+			}
+			sent := 0
+			tr := &fakeTransport{func(_ context.Context, j relay.Job) []relay.Result { sent++; return all(j, results[sent-1]) }}
+			start(t, q, d, relay.Options{Transport: tr, Policy: relay.Policy{Jitter: -1}})
+			id := q.submit("resend", time.Now(), "b@example.test")
+			for attempt := range results {
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				if got := q.delivery(id); !got.Done() && (!got.Uncertain || got.Attempt < attempt) || got.Done() && (got.Uncertain || got.Attempt != len(results)) {
+					t.Errorf("after attempt %d: %+v", attempt+1, got)
+				}
+			}
+			if got := q.delivery(id); !got.Done() {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
 // So is an attempt that was cut off between the end of its content and its result.
 func TestUncertain_CutOff(t *testing.T) {
 	for _, stream := range uncertainStreams {

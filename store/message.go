@@ -134,15 +134,18 @@ type Delivery struct {
 	Due         time.Time   `json:"due"`              // not to be claimed before
 	Lease       time.Time   `json:"lease,omitzero"`   // claimed until, zero when not claimed
 	Expires     time.Time   `json:"expires"`          // no attempt begins after it
-	Held        time.Time   `json:"held,omitzero"`    // held by the operator since
+	Held        time.Time   `json:"held,omitzero"`    // held since, by the operator or by a result
 	Delayed     time.Time   `json:"delayed,omitzero"` // when a delay notice went out
 	// Ending names the route by which the newest attempt was about to end its
 	// content; "" before that, and once its result is recorded. Without a lease it
 	// means that nobody recorded the result: then Uncertain is set too.
 	Ending string `json:"ending,omitempty"`
-	// Uncertain is set while the newest attempt may have been accepted by a
-	// remote whose answer was lost (RFC 5321 6.1).
+	// Uncertain is set while an attempt may have been accepted by a remote whose
+	// answer was lost (RFC 5321 6.1): until the delivery is done, whatever later
+	// attempts come to, or until somebody decides (Release).
 	Uncertain bool `json:"uncertain,omitempty"`
+	// HeldUncertain is set while it is held because it is Uncertain.
+	HeldUncertain bool `json:"held_uncertain,omitempty"`
 	// Route is the key of the only route that later attempts take: that of the
 	// first one that was Uncertain, or the one that an operator chose; "" where
 	// any may be taken.

@@ -64,7 +64,8 @@ type Resolution struct {
 	// during the attempt survives it, and so are recipients that are final.
 	Delivery Delivery
 	Events   []Event
-	// Held holds the delivery from then on, unless it is finished; zero: as stored.
+	// Held holds the delivery from then on, unless it is finished, and for its
+	// being Uncertain where it is; zero: as stored.
 	Held time.Time
 	// Notices enter the queue in the same transaction.
 	Notices []Submission
@@ -131,8 +132,9 @@ type Returns interface {
 type Amendment string
 
 // Hold keeps deliveries from being claimed; an attempt under way ends normally.
-// Release undoes it, and takes upon itself that what is Uncertain may arrive twice. Retry makes them due now, and says so
-// in DueWhy. Cancel ends the recipients that
+// Release undoes it, and leaves the delivery an hour at least (ReleasedFor). What is held for being Uncertain, and what is
+// Uncertain and not held, it makes certain: somebody takes upon himself that it may arrive twice. A hold for another
+// reason ends without that. Retry makes them due now, and says so in DueWhy. Cancel ends the recipients that
 // are still queued. Reroute gives deliveries another stream or route and makes
 // them due now; it leaves alone what is Uncertain, which only its own route can
 // take without delivering it twice. Cancel and Reroute fail with ErrNotDue while
@@ -144,6 +146,10 @@ const (
 	Cancel  Amendment = "cancel"
 	Reroute Amendment = "reroute"
 )
+
+// ReleasedFor is how long a delivery has at least when it is released: one whose time ended while it was held is tried
+// again before it is given up.
+const ReleasedFor = time.Hour
 
 // Alteration is an amendment with what it needs to know.
 type Alteration struct {

@@ -112,7 +112,7 @@ func (q *queueAction) choose(ctx context.Context, a *admin, args []string) (*sel
 	if q.flags.site != "" && a.sitesOf == nil {
 		return nil, exitWith(exitUnavailable, "no server runs, and the files do not hold which site a destination has: leave --site out")
 	}
-	f.Queued, f.Held = true, f.Held || q.what == store.Release
+	f.Queued, f.Held = true, f.Held || q.what == store.Release && !f.Uncertain
 	for cursor := ""; ; {
 		page, next, err := a.store.List(ctx, f, cursor, pageSize)
 		if err != nil {
@@ -131,7 +131,7 @@ func (q *queueAction) choose(ctx context.Context, a *admin, args []string) (*sel
 func (q *queueAction) take(a *admin, sel *selected, r store.Record) {
 	for _, d := range r.Deliveries {
 		switch {
-		case d.Done() || !q.flags.matches(a, d) || (q.what == store.Release || q.flags.held) && d.Held.IsZero():
+		case d.Done() || !q.flags.matches(a, d) || d.Held.IsZero() && (q.flags.held || q.what == store.Release && !q.decides(d)):
 		case q.what == store.Hold && !d.Held.IsZero():
 		case q.what == store.Reroute && d.Uncertain:
 			sel.uncertain++
@@ -143,11 +143,18 @@ func (q *queueAction) take(a *admin, sel *selected, r store.Record) {
 	}
 }
 
+// decides tells whether a release is to take the mark off what is not held. Filters that select by something else are
+// after what is held.
+func (q *queueAction) decides(d store.Delivery) bool {
+	return d.Uncertain && (q.flags.uncertain || !q.flags.given() && !q.all)
+}
+
 // matches tells whether a delivery is one that the flags select, where those about the message do.
 func (v *filterFlags) matches(a *admin, d store.Delivery) bool {
 	toRecipient := func(r store.Recipient) bool { return !r.State.Final() && strings.EqualFold(r.Address, v.recipient) }
 	switch {
 	case v.stream != "" && d.Stream != v.stream,
+		v.uncertain && !d.Uncertain,
 		v.destination != "" && !strings.EqualFold(d.Destination, v.destination),
 		v.recipient != "" && !slices.ContainsFunc(d.Recipients, toRecipient):
 		return false
@@ -248,7 +255,7 @@ func (q *queueAction) counted(a *admin, sel *selected) error {
 
 func sayUncertain(a *admin, n int) {
 	if n > 0 {
-		a.say("%d deliveries stay with their route: their final dot got no answer, and another route could deliver them twice.", n)
+		a.say("%d deliveries stay with their route: their final dot got no answer, and another route could deliver them twice. Release them first to take that upon you.", n)
 	}
 }
 

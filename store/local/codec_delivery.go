@@ -19,7 +19,7 @@ func putDelivery(b []byte, d *store.Delivery, epoch uint64, moved string) []byte
 	b = putTime(b, 7, d.Expires)
 	b = putTime(b, 8, d.Held)
 	b = putTime(b, 9, d.Delayed)
-	b = putBool(b, 10, d.Uncertain)
+	b = putUint(b, 10, uncertainty(d))
 	b = putString(b, 25, d.Ending)
 	b = putString(b, 35, moved)
 	b = putString(b, 50, d.Route)
@@ -33,6 +33,19 @@ func putDelivery(b []byte, d *store.Delivery, epoch uint64, moved string) []byte
 		b = shut(putConversation(b, &d.Conversation), at)
 	}
 	return b
+}
+
+// heldUncertain is the value of the field of what is uncertain and held for that.
+const heldUncertain = 2
+
+func uncertainty(d *store.Delivery) uint64 {
+	switch {
+	case d.HeldUncertain:
+		return heldUncertain
+	case d.Uncertain:
+		return 1
+	}
+	return 0
 }
 
 // leased is a delivery with the epoch of its lease.
@@ -64,7 +77,7 @@ func readDelivery(f *fields) (d leased) {
 		case 9:
 			d.Delayed = f.time()
 		case 10:
-			d.Uncertain = f.num != 0
+			d.Uncertain, d.HeldUncertain = f.num != 0, f.num == heldUncertain
 		case 25:
 			d.Ending = f.text
 		case 11:

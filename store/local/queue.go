@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -140,8 +141,8 @@ func (s *Store) resolve(ctx context.Context, r store.Resolution) error {
 	if err != nil {
 		return err
 	}
-	if d.Held.IsZero() && !d.Done() {
-		d.Held = r.Held
+	if !r.Held.IsZero() && !d.Done() {
+		d.Held, d.HeldUncertain = cmp.Or(d.Held, r.Held), d.Uncertain
 	}
 	rec := journal.Record{Type: typeResolve, Payload: [][]byte{encodeResolved(&d, 0, old.parts[r.Delivery.ID.Part].moved, r.Events)}}
 	err = s.commitWith(ctx, intent{r.Delivery.ID.Message, rec, old}, r.Notices)
@@ -187,7 +188,7 @@ func successor(stored *store.Delivery, next store.Delivery) (store.Delivery, err
 			}
 		}
 	}
-	next.Held, next.Lease, next.Ending = stored.Held, time.Time{}, ""
+	next.Held, next.HeldUncertain, next.Lease, next.Ending = stored.Held, false, time.Time{}, ""
 	if next.Done() {
 		next.Held = time.Time{}
 	}

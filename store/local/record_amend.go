@@ -73,7 +73,7 @@ func (a amended) amend(d *leased) store.Event {
 	case store.Hold:
 		d.Held, e.Kind = a.At, store.EventHeld
 	case store.Release:
-		d.Held, d.Uncertain, e.Kind = time.Time{}, false, store.EventReleased
+		e.Kind, e.Detail = store.EventReleased, e.Detail+a.release(d)
 	case store.Retry:
 		d.Due, d.DueWhy, e.Kind = a.At, "asked for by "+a.By, store.EventRetried
 	case store.Cancel:
@@ -84,6 +84,18 @@ func (a amended) amend(d *leased) store.Event {
 		d.Due, d.DueWhy, d.Route = a.At, "rerouted by "+a.By, a.Route
 	}
 	return e
+}
+
+// release lets a delivery go, and says so where that decides what was uncertain.
+func (a amended) release(d *leased) (said string) {
+	if d.Uncertain && (d.HeldUncertain || d.Held.IsZero()) {
+		d.Uncertain, d.Ending, said = false, "", ", although it may have arrived"
+	}
+	d.Held, d.HeldUncertain = time.Time{}, false
+	if end := a.At.Add(store.ReleasedFor); !d.Expires.IsZero() && d.Expires.Before(end) {
+		d.Expires = end
+	}
+	return said
 }
 
 // reroute moves a delivery and says so.
@@ -109,7 +121,7 @@ func (a amended) cancel(d *leased) {
 		}
 	}
 	if d.Done() {
-		d.Held, d.Lease, d.Ending, d.epoch = time.Time{}, time.Time{}, "", 0
+		d.Held, d.HeldUncertain, d.Lease, d.Ending, d.epoch = time.Time{}, false, time.Time{}, "", 0
 	}
 }
 
@@ -129,7 +141,7 @@ func choose(s *state, a store.Amendment, now time.Time, wanted func(part int) bo
 				continue
 			}
 		case store.Release:
-			if !held {
+			if !held && (!d.Uncertain || underWay) { // its result would bring the mark back
 				continue
 			}
 		case store.Retry:

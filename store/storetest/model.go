@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -155,6 +156,10 @@ func (m *model) resolve(rt *rapid.T) {
 	d.Recipients = slices.Clone(d.Recipients)
 	d.Attempt += rapid.SampledFrom([]int{0, 0, 0, 0, -1, 1}).Draw(rt, "attempt")
 	res := deferred(d, m.now, m.now.Add(time.Duration(rapid.IntRange(0, 50).Draw(rt, "due"))*time.Second))
+	res.Delivery.Uncertain = rapid.Bool().Draw(rt, "uncertain")
+	if rapid.IntRange(0, 3).Draw(rt, "held") == 0 {
+		res.Held = m.now
+	}
 	if rapid.Bool().Draw(rt, "sent") {
 		res = sent(d, m.now)
 	}
@@ -170,7 +175,10 @@ func (m *model) resolve(rt *rapid.T) {
 	if res.Delivery.Done() && !stored.Done() && !r.Message.Bounce {
 		m.sent += int64(len(stored.Recipients))
 	}
-	res.Delivery.Lease, res.Delivery.Held = time.Time{}, stored.Held
+	res.Delivery.Lease, res.Delivery.Held, res.Delivery.HeldUncertain = time.Time{}, stored.Held, false
+	if !res.Held.IsZero() {
+		res.Delivery.Held, res.Delivery.HeldUncertain = cmp.Or(stored.Held, res.Held), res.Delivery.Uncertain
+	}
 	if res.Delivery.Done() {
 		res.Delivery.Held = time.Time{}
 	}
@@ -223,25 +231,32 @@ func amended(r store.Record, a store.Amendment, now time.Time) (_ store.Record, 
 		if a == store.Cancel && underWay && !d.Done() {
 			return r, 0, false
 		}
-		if d.Done() || (a == store.Hold) && !d.Held.IsZero() || (a == store.Release) && d.Held.IsZero() || (a == store.Retry) && underWay {
+		if d.Done() || (a == store.Hold) && !d.Held.IsZero() || (a == store.Release) && d.Held.IsZero() && (!d.Uncertain || underWay) || (a == store.Retry) && underWay {
 			continue
 		}
+		detail := "by ada"
 		switch a {
 		case store.Hold:
 			d.Held = now
 		case store.Release:
-			d.Held = time.Time{}
+			if d.Uncertain && (d.HeldUncertain || d.Held.IsZero()) {
+				d.Uncertain, detail = false, "by ada, although it may have arrived"
+			}
+			d.Held, d.HeldUncertain = time.Time{}, false
+			if end := now.Add(store.ReleasedFor); d.Expires.Before(end) {
+				d.Expires = end
+			}
 		case store.Retry:
 			d.Due, d.DueWhy = now, "asked for by ada"
 		case store.Cancel:
-			d.Held, d.Lease = time.Time{}, time.Time{}
+			d.Held, d.HeldUncertain, d.Lease = time.Time{}, false, time.Time{}
 			d.Recipients = slices.Clone(d.Recipients)
 			for j := range d.Recipients {
 				d.Recipients[j].State, d.Recipients[j].Last = store.Cancelled, store.Reply{Text: "cancelled by ada", At: now}
 			}
 		}
 		n++
-		r.Events = append(r.Events, store.Event{At: now, Kind: kinds[a], Part: i, Attempt: d.Attempt, Detail: "by ada"})
+		r.Events = append(r.Events, store.Event{At: now, Kind: kinds[a], Part: i, Attempt: d.Attempt, Detail: detail})
 	}
 	return r, n, true
 }

@@ -17,6 +17,8 @@ var queueTests = []test{
 	{"Ending", queueEnding},
 	{"EndingFence", queueEndingFence},
 	{"ResolveHolds", queueResolveHolds},
+	{"ReleaseDecides", queueReleaseDecides},
+	{"ReleaseLate", queueReleaseLate},
 	{"HoldDuringAnAttemptSurvives", queueHoldDuring},
 	{"PartsAreIndependent", queueParts},
 	{"NoticesEnterWithTheResult", queueNotices},
@@ -210,7 +212,7 @@ func queueResolveHolds(e *env) {
 	e.wantErr("Claim of what its result holds", err, store.ErrNotDue)
 	_, err = e.Amend(e.ctx(), store.Release, "me", at(4), m.ID)
 	e.must(err)
-	if d := e.record(m.ID).Deliveries[0]; !d.Held.IsZero() || d.Uncertain {
+	if d := e.record(m.ID).Deliveries[0]; !d.Held.IsZero() || d.HeldUncertain || d.Uncertain {
 		e.Errorf("released, it is held since %v, uncertain %v", d.Held, d.Uncertain)
 	}
 	c = e.claim(part(m, 0), 1, at(time.Hour))
@@ -219,6 +221,64 @@ func queueResolveHolds(e *env) {
 	e.must(e.Resolve(e.ctx(), r))
 	if d := e.record(m.ID).Deliveries[0]; !d.Held.IsZero() {
 		e.Error("a finished delivery is held")
+	}
+}
+
+// queueReleaseDecides: a release takes the mark off what is held for it, and off what is not held, and from nothing else.
+func queueReleaseDecides(e *env) {
+	m := e.accept(start, "one.example")
+	e.claim(part(m, 0), 0, start)
+	e.must(e.Ending(e.ctx(), part(m, 0), 1, "mx"))
+	e.reopen() // a crash has left it uncertain
+	want := func(when string, held, forThat, uncertain bool) {
+		e.Helper()
+		for range 2 {
+			if d := e.record(m.ID).Deliveries[0]; d.Held.IsZero() == held || d.HeldUncertain != forThat || d.Uncertain != uncertain {
+				e.Errorf("%s: held since %v, for that %v, uncertain %v", when, d.Held, d.HeldUncertain, d.Uncertain)
+			}
+			e.reopen()
+		}
+	}
+	e.amend(store.Hold, at(1), 1, m.ID)
+	want("held for another reason", true, false, true)
+	e.amend(store.Release, at(2), 1, m.ID)
+	want("released from that", false, false, true)
+	e.lastEventAt(m.ID, store.EventReleased, "by ada")
+	e.amend(store.Release, at(3), 1, m.ID)
+	want("decided", false, false, false)
+	e.lastEventAt(m.ID, store.EventReleased, "by ada, although it may have arrived")
+	e.amend(store.Release, at(4), 0, m.ID)
+	c := e.claim(part(m, 0), 1, at(5))
+	r := deferred(c.Delivery, at(5), at(6))
+	r.Delivery.Uncertain = true
+	e.must(e.Resolve(e.ctx(), r))
+	c = e.claim(part(m, 0), 2, at(6))
+	e.amend(store.Release, at(6), 0, m.ID) // its result would bring the mark back
+	e.amend(store.Hold, at(6), 1, m.ID)
+	r = deferred(c.Delivery, at(7), at(8))
+	r.Held = at(7)
+	e.must(e.Resolve(e.ctx(), r))
+	want("held by a result beside a person", true, true, true)
+	e.amend(store.Release, at(9), 1, m.ID)
+	want("released from both", false, false, false)
+}
+
+// queueReleaseLate: what is released after its time can still be tried.
+func queueReleaseLate(e *env) {
+	m := e.accept(start, "one.example")
+	end := e.record(m.ID).Deliveries[0].Expires
+	e.amend(store.Hold, start, 1, m.ID)
+	e.amend(store.Release, at(time.Second), 1, m.ID)
+	if d := e.record(m.ID).Deliveries[0]; !d.Expires.Equal(end) {
+		e.Errorf("released in time, it expires at %v, want %v", d.Expires, end)
+	}
+	e.amend(store.Hold, end, 1, m.ID)
+	e.amend(store.Release, end.Add(time.Minute), 1, m.ID)
+	for range 2 {
+		if d := e.record(m.ID).Deliveries[0]; !d.Expires.Equal(end.Add(time.Minute + store.ReleasedFor)) {
+			e.Errorf("released after its time, it expires at %v", d.Expires)
+		}
+		e.reopen()
 	}
 }
 
