@@ -150,8 +150,11 @@ func (e *explainer) server() {
 func (e *explainer) person() {
 	if !e.d.Held.IsZero() {
 		what := "it is held"
-		if e.d.Uncertain {
+		switch {
+		case e.d.HeldUncertain:
 			what += "; it may have been delivered, and is sent again when it is released"
+		case e.d.Uncertain:
+			what += "; it may have been delivered, which is not why"
 		}
 		e.add(Reason{What: what, Since: e.d.Held, Change: "mailchute queue release " + e.d.ID.Message.String()})
 	}
