@@ -49,6 +49,7 @@ import (
 //	delivered-is FILE           the newest message that the host has taken is the file
 //	mx                          start a receiving host at $MX (port $MXPORT)
 //	tls-mx HOSTNAME             start a host with STARTTLS at $MX (port $MXPORT); $TLSA is the record of its key
+//	silent-mx                   start a host at $MX (port $MXPORT) that hangs up at the final dot of the first two messages, and then takes all
 //	refusing-mx                 start a host at $MX (port $MXPORT) that refuses the first recipient for good, and then takes all
 //	wait-stdout TEXT COMMAND ARG...
 //	                            run until the output has the text
@@ -107,6 +108,7 @@ func TestScripts(t *testing.T) {
 			"dns-sign":          onStage((*stage).signDNS),
 			"tls-mx":            onStage((*stage).startTLSMX),
 			"refusing-mx":       onStage((*stage).startRefusingMX),
+			"silent-mx":         onStage((*stage).startSilentMX),
 			"wait-stdout":       onStage((*stage).waitStdout),
 			"capture":           onStage((*stage).capture),
 			"wait-delivered":    onStage((*stage).waitDelivered),
@@ -338,6 +340,12 @@ func (s *stage) startTLSMX(ts *testscript.TestScript, args []string) {
 
 func (s *stage) startRefusingMX(ts *testscript.TestScript, _ []string) {
 	mx := testmx.New(s.t, testmx.Script{TLS: testmx.NoTLS, Steps: map[testmx.Phase][]testmx.Step{testmx.Rcpt: {{Reply: "550 5.1.1 no such user"}}}})
+	ts.Setenv("MX", mx.Addr())
+	ts.Setenv("MXPORT", strconv.Itoa(mx.Port()))
+}
+
+func (s *stage) startSilentMX(ts *testscript.TestScript, _ []string) {
+	mx := testmx.New(s.t, testmx.Script{TLS: testmx.NoTLS, Steps: map[testmx.Phase][]testmx.Step{testmx.Dot: {{Drop: true}, {Drop: true}}}})
 	ts.Setenv("MX", mx.Addr())
 	ts.Setenv("MXPORT", strconv.Itoa(mx.Port()))
 }
