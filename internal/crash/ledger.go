@@ -153,6 +153,16 @@ func (l *ledger) untold() (n int) {
 	return n
 }
 
+// repeated is how many arrivals were not the first of their message.
+func (l *ledger) repeated() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, visits := range l.arrival {
+		n += len(visits) - 1
+	}
+	return n
+}
+
 // count is how many promises were made.
 func (l *ledger) count() int {
 	l.mu.Lock()
@@ -207,7 +217,10 @@ func (l *ledger) judge(kills []kill) (v verdict) {
 		}
 		l.repeats(&v, kills, to, visits)
 	}
-	for _, ids := range l.events {
+	for what, ids := range l.events {
+		if len(ids) > 1 {
+			v.Renamed = append(v.Renamed, fmt.Sprintf("%s: %v", what, slices.Collect(maps.Keys(ids))))
+		}
 		for _, posts := range ids {
 			v.Events++
 			v.EventsAgain += posts - 1

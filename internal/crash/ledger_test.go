@@ -36,6 +36,14 @@ func TestLedger_Judge(t *testing.T) {
 			l.arrived("a", one.to(), "x", one.sum())
 			clear(l.events)
 		}, verdict{Acknowledged: 1, Arrived: 1, Untold: []string{""}}},
+		{"webhook again", func(l *ledger) {
+			l.arrived("a", one.to(), "x", one.sum())
+			l.told("Delivery", one.to(), "an event")
+		}, verdict{Acknowledged: 1, Arrived: 1, EventsAgain: 1}},
+		{"webhook again with another ID", func(l *ledger) {
+			l.arrived("a", one.to(), "x", one.sum())
+			l.told("Delivery", one.to(), "another event")
+		}, verdict{Acknowledged: 1, Arrived: 1, Renamed: []string{""}}},
 		{"not acknowledged", func(l *ledger) {
 			l.arrived("a", one.to(), "x", one.sum())
 			l.arrived("", gone.from(), "b", gone.sum())
@@ -70,13 +78,39 @@ func TestLedger_Judge(t *testing.T) {
 			v := l.judge(kills())
 			if v.Acknowledged != tc.want.Acknowledged || v.Arrived != tc.want.Arrived || v.Lost != tc.want.Lost ||
 				v.Duplicates != tc.want.Duplicates || v.Unacknowledged != tc.want.Unacknowledged ||
-				len(v.Unexplained) != len(tc.want.Unexplained) || len(v.Untold) != len(tc.want.Untold) || len(v.StoredTwice) != len(tc.want.StoredTwice) || len(v.Forged) != len(tc.want.Forged) {
+				len(v.Unexplained) != len(tc.want.Unexplained) || len(v.Untold) != len(tc.want.Untold) || len(v.StoredTwice) != len(tc.want.StoredTwice) || len(v.Forged) != len(tc.want.Forged) || len(v.Renamed) != len(tc.want.Renamed) || v.EventsAgain != tc.want.EventsAgain || l.repeated() != tc.want.Duplicates {
 				t.Errorf("judge = %+v, want %+v", v, tc.want)
 			}
-			if bad := v.Lost+len(v.Untold)+len(v.Unexplained)+len(v.Forged) > 0; v.ok() == bad {
+			if bad := v.Lost+len(v.Untold)+len(v.Renamed)+len(v.Unexplained)+len(v.Forged) > 0; v.ok() == bad {
 				t.Errorf("ok = %v", v.ok())
 			}
 		})
+	}
+}
+
+// TestCompare: an operator must see what the journal calls uncertain, and nothing else.
+func TestCompare(t *testing.T) {
+	set := func(ids ...string) map[string]bool {
+		out := map[string]bool{}
+		for _, id := range ids {
+			out[id] = true
+		}
+		return out
+	}
+	for _, tc := range []struct {
+		name                 string
+		ended, shown, before map[string]bool
+		want                 int
+	}{
+		{"nothing", nil, nil, nil, 0},
+		{"all of it", set("a", "b"), set("a", "b"), nil, 0},
+		{"and what was so before", set("a"), set("a", "b"), set("b", "c"), 0},
+		{"hidden", set("a", "b"), set("a"), set("b"), 1},
+		{"shown for nothing", set("a"), set("a", "b"), nil, 1},
+	} {
+		if got := compare(tc.ended, tc.shown, tc.before); len(got) != tc.want {
+			t.Errorf("%s: %v, want %d problems", tc.name, got, tc.want)
+		}
 	}
 }
 

@@ -7,10 +7,13 @@
 //	go run ./internal/crash -kills 1000
 //	go run ./internal/crash -seed 7 -json
 //	go run ./internal/crash -point relay-dot -kills 20
+//	go run ./internal/crash -hold           the stream holds what may have arrived
 //
-// Every message that was acknowledged must arrive, and its webhook. One may arrive twice only if it
-// was in flight at a kill: claimed, and without a result in the journal that the
-// dead process left. A
+// Every message that was acknowledged must arrive, and its webhook, always with the
+// same ID. One may arrive twice only if it was in flight at a kill: claimed, and
+// without a result in the journal that the dead process left. What the journal says
+// was about to be ended, a relay started after the kill must show as uncertain, and
+// nothing else; a stream that holds it must deliver nothing twice before a release. A
 // submission whose answer was lost is made again with its idempotency key, and must
 // not be stored twice. Every crash point must be come to. Anything else makes the
 // exit code 1. The seed decides which kills there are and in which order, and what
@@ -32,6 +35,7 @@ import (
 	"time"
 
 	"github.com/mailchute/mailchute/internal/failpoint"
+	"github.com/mailchute/mailchute/store"
 )
 
 // options are the command line.
@@ -40,6 +44,7 @@ type options struct {
 	seed   uint64
 	json   bool
 	keep   bool
+	policy store.UncertainPolicy
 	point  failpoint.Point
 	module string // the directory of the module
 }
@@ -96,11 +101,15 @@ func parse(args []string, errout io.Writer) (o options, err error) {
 	f.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()%1_000_000), "`number` that decides what happens")
 	f.BoolVar(&o.json, "json", false, "print the outcome as JSON")
 	f.BoolVar(&o.keep, "keep", false, "keep the data directory")
+	hold := f.Bool("hold", false, "hold what may have arrived until the end, and then release it: nothing may arrive twice before")
 	point := f.String("point", "", "only this crash `point`, and random moments")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
-	o.point = failpoint.Point(*point)
+	o.point, o.policy = failpoint.Point(*point), store.UncertainResend
+	if *hold {
+		o.policy = store.UncertainHold
+	}
 	if o.point != "" && !slices.Contains(failpoint.Points(), o.point) {
 		return o, fmt.Errorf("there is no crash point %q; there are %v", o.point, failpoint.Points())
 	}
@@ -129,7 +138,7 @@ func harness(ctx context.Context, o options, dir string, progress io.Writer) (v 
 		return v, err
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
-	r, err := newRelay(ctx, dir, binary, s.listener.Addr().String(), h.url)
+	r, err := newRelay(ctx, dir, binary, s.listener.Addr().String(), h.url, o.policy)
 	if err != nil {
 		return v, err
 	}

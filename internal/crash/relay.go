@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/mailchute/mailchute/internal/failpoint"
+	"github.com/mailchute/mailchute/store"
 )
 
 // relay is the real binary with its data directory, started again and again.
@@ -26,6 +27,7 @@ type relay struct {
 	config string
 	token  string
 	keep   time.Duration // retention
+	mute   bool          // no endpoint is in its reach
 }
 
 // build makes the binary with crash points in it.
@@ -54,7 +56,7 @@ delivery:
   schedule: [1s]
 storage: {min_free: 1B}
 webhooks:
-  allow: [127.0.0.0/8]
+  allow: [%s]
   schedule: [100ms, 100ms, 500ms, 1s, 1s, 1s, 1s, 1s]
 `
 
@@ -62,7 +64,7 @@ webhooks:
 const concurrency = 16
 
 // newRelay makes a data directory with a token, whose streams lead to the sink.
-func newRelay(ctx context.Context, dir, binary, sink, hook string) (*relay, error) {
+func newRelay(ctx context.Context, dir, binary, sink, hook string, policy store.UncertainPolicy) (*relay, error) {
 	r := &relay{keep: retention, binary: binary, data: filepath.Join(dir, "data"), config: filepath.Join(dir, "mailchute.yaml")}
 	if err := r.configure(); err != nil {
 		return nil, err
@@ -76,7 +78,7 @@ func newRelay(ctx context.Context, dir, binary, sink, hook string) (*relay, erro
 	}
 	made, err := r.run(ctx, "token", "server", "create", "--name", "crash", "--json")
 	if err == nil {
-		_, err = r.run(ctx, "stream", "set", "outbound", "--mode", "live", "--smarthost", sink, "--tls", "none", "--dedupe", "1h")
+		_, err = r.run(ctx, "stream", "set", "outbound", "--mode", "live", "--smarthost", sink, "--tls", "none", "--dedupe", "1h", "--uncertain", string(policy))
 	}
 	if err == nil {
 		_, err = r.run(ctx, "webhook", "add", "--url", hook, "--trigger", "delivery", "--trigger", "bounce")
@@ -93,7 +95,11 @@ func newRelay(ctx context.Context, dir, binary, sink, hook string) (*relay, erro
 }
 
 func (r *relay) configure() error {
-	return os.WriteFile(r.config, fmt.Appendf(nil, configuration, r.data, concurrency, concurrency), 0o600)
+	hooks := "127.0.0.0/8"
+	if r.mute {
+		hooks = ""
+	}
+	return os.WriteFile(r.config, fmt.Appendf(nil, configuration, r.data, concurrency, concurrency, hooks), 0o600)
 }
 
 // journal is the directory of the relay's journal.

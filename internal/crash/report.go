@@ -22,6 +22,7 @@ type verdict struct {
 	InFlight       int `json:"in_flight"`
 	PastDot        int `json:"past_dot"`
 	Uncertain      int `json:"uncertain"`
+	Shown          int `json:"shown"`
 	Unacknowledged int `json:"unacknowledged"` // arrived, although their 250 or 200 was lost
 	Resubmitted    int `json:"resubmitted"`    // submissions whose answer was lost, sent again
 	Events         int `json:"events"`         // webhooks of deliveries and bounces
@@ -30,6 +31,7 @@ type verdict struct {
 	Missing     []string          `json:"missing,omitempty"`      // what was lost
 	Unexplained []string          `json:"unexplained,omitempty"`  // duplicates of what was not in flight
 	Untold      []string          `json:"untold,omitempty"`       // webhooks that were lost
+	Renamed     []string          `json:"renamed,omitempty"`      // webhooks that came again with another ID
 	StoredTwice []string          `json:"stored_twice,omitempty"` // submissions that became two messages
 	Forged      []string          `json:"forged,omitempty"`       // bodies that arrived other than they were sent
 	Missed      []failpoint.Point `json:"missed,omitempty"`       // crash points that no process came to
@@ -43,6 +45,7 @@ func (v *verdict) sum(kills []kill) {
 		v.InFlight += k.InFlight
 		v.PastDot += k.PastDot
 		v.Uncertain += k.Uncertain
+		v.Shown += k.Shown
 		if k.Duplicates > k.InFlight {
 			v.Problems = append(v.Problems, fmt.Sprintf("kill %d: %d duplicates, %d transactions in flight", k.Number, k.Duplicates, k.InFlight))
 		}
@@ -56,7 +59,7 @@ func (v *verdict) sum(kills []kill) {
 }
 
 func (v *verdict) ok() bool {
-	return v.Lost+len(v.Untold)+len(v.StoredTwice)+len(v.Unexplained)+len(v.Forged)+len(v.Missed)+len(v.Problems) == 0 && v.Acknowledged > 0
+	return v.Lost+len(v.Untold)+len(v.Renamed)+len(v.StoredTwice)+len(v.Unexplained)+len(v.Forged)+len(v.Missed)+len(v.Problems) == 0 && v.Acknowledged > 0
 }
 
 func (v *verdict) json(w io.Writer) error {
@@ -66,7 +69,7 @@ func (v *verdict) json(w io.Writer) error {
 }
 
 func heading(w io.Writer, seed uint64) {
-	fmt.Fprintf(w, "seed %d\n\n%5s  %-32s %9s %13s %9s %9s %9s\n", seed, "kill", "at", "after", "acknowledged", "in flight", "uncertain", "past dot")
+	fmt.Fprintf(w, "seed %d\n\n%5s  %-32s %9s %13s %9s %9s %9s %9s\n", seed, "kill", "at", "after", "acknowledged", "in flight", "uncertain", "shown so", "past dot")
 }
 
 // line is a kill as soon as it has happened. What was lost or came twice is
@@ -76,7 +79,7 @@ func (k kill) line(w io.Writer) {
 	if k.Point != "" {
 		at = fmt.Sprintf("%s #%d", k.Point, k.Hit)
 	}
-	fmt.Fprintf(w, "%5d  %-32s %9s %13d %9d %9d %9d\n", k.Number, at, k.AfterS, k.Acknowledged, k.InFlight, k.Uncertain, k.PastDot)
+	fmt.Fprintf(w, "%5d  %-32s %9s %13d %9d %9d %9d %9d\n", k.Number, at, k.AfterS, k.Acknowledged, k.InFlight, k.Uncertain, k.Shown, k.PastDot)
 }
 
 // longest is how many lines of one kind are printed.
@@ -94,12 +97,14 @@ func (v *verdict) text(w io.Writer) {
 	fmt.Fprintf(w, "\n\n%d kills in %s, at all of %d crash points and at random; seed %d\n", len(v.Kills), v.Took, len(points), v.Seed)
 	fmt.Fprintf(w, "acknowledged %d, arrived %d (%d whose 250 or 200 was lost)\n", v.Acknowledged, v.Arrived, v.Unacknowledged)
 	fmt.Fprintf(w, "lost %d\n", v.Lost)
-	fmt.Fprintf(w, "duplicates %d, of %d transactions in flight, %d of them uncertain to the relay, %d past the final dot\n", v.Duplicates, v.InFlight, v.Uncertain, v.PastDot)
+	fmt.Fprintf(w, "duplicates %d, of %d transactions in flight, %d of them uncertain, %d past the final dot\n", v.Duplicates, v.InFlight, v.Uncertain, v.PastDot)
+	fmt.Fprintf(w, "shown as uncertain by \"queue list\" after the kills: %d, of which %d were so before\n", v.Shown, v.Shown-v.Uncertain)
 	fmt.Fprintf(w, "webhooks %d, lost %d, posted again with the same ID %d\n", v.Events, len(v.Untold), v.EventsAgain)
 	fmt.Fprintf(w, "submissions sent again after a lost answer %d, stored twice %d\n", v.Resubmitted, len(v.StoredTwice))
 	list(w, "LOST", v.Missing)
 	list(w, "STORED TWICE", v.StoredTwice)
 	list(w, "LOST WEBHOOK", v.Untold)
+	list(w, "WEBHOOK WITH ANOTHER ID", v.Renamed)
 	list(w, "TWICE and not in flight", v.Unexplained)
 	list(w, "ALTERED", v.Forged)
 	list(w, "NEVER REACHED", v.Missed)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mailchute/mailchute/internal/failpoint"
+	"github.com/mailchute/mailchute/store"
 )
 
 // run is one run of the harness.
@@ -21,6 +23,8 @@ type run struct {
 	life   int
 	kills  []kill
 	missed []failpoint.Point
+	faults []string
+	shows  map[string]bool // what the operator saw as uncertain after the last kill
 	tell   func(kill)
 }
 
@@ -34,10 +38,13 @@ type kill struct {
 	// Acknowledged counts the promises of this life.
 	Acknowledged int `json:"acknowledged"`
 	// InFlight are the transactions on the way out that were claimed and had no
-	// result in the journal; PastDot of them are at the sink, and Uncertain
-	// those that the relay itself takes for such that may have arrived.
-	InFlight   int `json:"in_flight"`
-	Uncertain  int `json:"uncertain"`
+	// result in the journal; PastDot of them are at the sink, and of Uncertain
+	// the journal says that their content was about to be ended.
+	InFlight  int `json:"in_flight"`
+	Uncertain int `json:"uncertain"`
+	// Shown are those that a relay started after the kill shows as uncertain: these,
+	// and what earlier kills left so.
+	Shown      int `json:"shown"`
 	PastDot    int `json:"past_dot"`
 	Duplicates int `json:"duplicates"`
 	Lost       int `json:"lost"`
@@ -52,14 +59,14 @@ const (
 	drainPatience = 2 * time.Minute
 )
 
-func (r *run) all(ctx context.Context) (v verdict, err error) {
+func (r *run) all(ctx context.Context) (verdict, error) {
 	steps := plan(r.rnd, r.opts.kills, r.opts.point)
 	for len(steps) > 0 {
 		s := steps[0]
 		steps = steps[1:]
 		hit, err := r.step(ctx, s)
 		if err != nil {
-			return v, err
+			return verdict{}, err
 		}
 		if s.tries++; !hit && s.tries < pointTries {
 			s.hit = 1
@@ -69,11 +76,11 @@ func (r *run) all(ctx context.Context) (v verdict, err error) {
 		}
 	}
 	if err := r.finish(ctx); err != nil {
-		v.Problems = append(v.Problems, err.Error())
+		r.faults = append(r.faults, err.Error())
 	}
 	r.sink.close()
 	judged := r.ledger.judge(r.kills)
-	judged.Problems, judged.Missed = v.Problems, r.missed
+	judged.Problems, judged.Missed = r.faults, r.missed
 	judged.sum(r.kills)
 	return judged, nil
 }
@@ -102,9 +109,17 @@ func (r *run) step(ctx context.Context, s step) (hit bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("reading the journal of a dead relay: %w", err)
 	}
+	shown, err := r.shown(ctx)
+	if err != nil {
+		return false, fmt.Errorf("looking at what a dead relay left: %w", err)
+	}
+	for _, fault := range compare(left.ended, shown, r.shows) {
+		r.faults = append(r.faults, fmt.Sprintf("kill %d: %s", len(r.kills)+1, fault))
+	}
+	r.shows = shown
 	k := kill{
 		Life: r.life, AfterS: time.Since(p.begun).Round(time.Millisecond).String(), Acknowledged: r.ledger.count() - before,
-		InFlight: len(left.open), Uncertain: len(left.ended), PastDot: r.ledger.passed(left.open), open: left.open,
+		InFlight: len(left.open), Uncertain: len(left.ended), Shown: len(shown), PastDot: r.ledger.passed(left.open), open: left.open,
 	}
 	if died && s.point != "" {
 		k.Point, k.Hit = string(s.point), s.hit
@@ -177,6 +192,11 @@ func (r *run) finish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if r.opts.policy == store.UncertainHold {
+		if err := r.release(ctx); err != nil {
+			return errors.Join(err, p.kill())
+		}
+	}
 	queued := ""
 	err = await(drainPatience, "the queue to become empty", func() bool {
 		out, err := r.relay.run(ctx, "queue", "list", "--json", "--limit", "3")
@@ -191,5 +211,23 @@ func (r *run) finish(ctx context.Context) error {
 		return err
 	}
 	_, err = r.relay.run(ctx, "check", "--full")
+	return err
+}
+
+// release waits until nothing is queued but what is held as uncertain, of which
+// nothing may have arrived twice, and decides to send that again.
+func (r *run) release(ctx context.Context) error {
+	err := await(drainPatience, "all but the held mail to be delivered", func() bool {
+		all, err := r.relay.run(ctx, "queue", "list", "--json", "--limit", "10000")
+		held, err2 := r.relay.run(ctx, "queue", "list", "--json", "--limit", "10000", "--held", "--uncertain")
+		return errors.Join(err, err2) == nil && bytes.Equal(all, held) || ctx.Err() != nil
+	})
+	if err != nil {
+		return err
+	}
+	if n := r.ledger.repeated(); n > 0 {
+		r.faults = append(r.faults, fmt.Sprintf("%d arrivals were second ones although the stream holds what may have arrived", n))
+	}
+	_, err = r.relay.run(ctx, "queue", "release", "--uncertain")
 	return err
 }
