@@ -17,7 +17,7 @@ func putConversation(b []byte, c *store.Conversation) []byte {
 	return b
 }
 
-func readConversation(f *fields) (c store.Conversation) {
+func readConversation(f *fields, c *store.Conversation) {
 	for f.next() {
 		switch f.tag {
 		case 1:
@@ -27,15 +27,14 @@ func readConversation(f *fields) (c store.Conversation) {
 		case 3:
 			c.Missing = f.number()
 		case 4:
-			c.Lines = append(c.Lines, inner(f, readLine))
+			c.Lines = element(f, c.Lines, readLine)
 		default:
 			f.unknown("conversation")
 		}
 	}
-	return c
 }
 
-func readLine(f *fields) (l store.Line) {
+func readLine(f *fields, l *store.Line) {
 	for f.next() {
 		switch f.tag {
 		case 1:
@@ -48,5 +47,4 @@ func readLine(f *fields) (l store.Line) {
 			f.unknown("line of a conversation")
 		}
 	}
-	return l
 }

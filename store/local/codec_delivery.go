@@ -55,7 +55,17 @@ type leased struct {
 	moved string // the stream that it was rerouted to, "" where it is the message's
 }
 
-func readDelivery(f *fields) (d leased) {
+// Done is store.Delivery's without a copy of it.
+func (d *leased) Done() bool {
+	for i := range d.Recipients {
+		if !d.Recipients[i].State.Final() {
+			return false
+		}
+	}
+	return true
+}
+
+func readDelivery(f *fields, d *leased) {
 	for f.next() {
 		switch f.tag {
 		case 1:
@@ -63,7 +73,7 @@ func readDelivery(f *fields) (d leased) {
 		case 2:
 			d.Destination = f.text
 		case 3:
-			d.Recipients = append(d.Recipients, inner(f, readRecipient))
+			d.Recipients = element(f, d.Recipients, readRecipient)
 		case 4:
 			d.Attempt = f.number()
 		case 5:
@@ -89,12 +99,11 @@ func readDelivery(f *fields) (d leased) {
 		case 60:
 			d.DueWhy = f.text
 		case 61:
-			d.Conversation = inner(f, readConversation)
+			inner(f, &d.Conversation, readConversation)
 		default:
 			f.unknown("delivery")
 		}
 	}
-	return d
 }
 
 func putRecipient(b []byte, r *store.Recipient) []byte {
@@ -105,7 +114,7 @@ func putRecipient(b []byte, r *store.Recipient) []byte {
 	return putReplyField(b, 5, &r.Last)
 }
 
-func readRecipient(f *fields) (r store.Recipient) {
+func readRecipient(f *fields, r *store.Recipient) {
 	for f.next() {
 		switch f.tag {
 		case 1:
@@ -117,12 +126,11 @@ func readRecipient(f *fields) (r store.Recipient) {
 		case 4:
 			r.State = store.State(f.text)
 		case 5:
-			r.Last = inner(f, readReply)
+			inner(f, &r.Last, readReply)
 		default:
 			f.unknown("recipient")
 		}
 	}
-	return r
 }
 
 func putReplyField(b []byte, tag byte, r *store.Reply) []byte {
@@ -144,7 +152,7 @@ func putReply(b []byte, r *store.Reply) []byte {
 	return putTime(b, 8, r.At)
 }
 
-func readReply(f *fields) (r store.Reply) {
+func readReply(f *fields, r *store.Reply) {
 	for f.next() {
 		switch f.tag {
 		case 1:
@@ -163,7 +171,6 @@ func readReply(f *fields) (r store.Reply) {
 			f.unknown("reply")
 		}
 	}
-	return r
 }
 
 func putEvent(b []byte, e *store.Event) []byte {
@@ -193,7 +200,7 @@ func putTLS(b []byte, t *store.TLS) []byte {
 	return putString(b, 4, t.Subject)
 }
 
-func readTLS(f *fields) (t store.TLS) {
+func readTLS(f *fields, t *store.TLS) {
 	for f.next() {
 		switch f.tag {
 		case 1:
@@ -208,10 +215,9 @@ func readTLS(f *fields) (t store.TLS) {
 			f.unknown("TLS")
 		}
 	}
-	return t
 }
 
-func readEvent(f *fields) (e store.Event) {
+func readEvent(f *fields, e *store.Event) {
 	for f.next() {
 		switch f.tag {
 		case 1:
@@ -225,7 +231,7 @@ func readEvent(f *fields) (e store.Event) {
 		case 5:
 			e.Recipient = f.text
 		case 6:
-			e.Reply = inner(f, readReply)
+			inner(f, &e.Reply, readReply)
 		case 7:
 			e.Detail = f.text
 		case 8:
@@ -235,10 +241,9 @@ func readEvent(f *fields) (e store.Event) {
 		case 40:
 			e.SignedBy = append(e.SignedBy, f.text)
 		case 10:
-			e.TLS = inner(f, readTLS)
+			inner(f, &e.TLS, readTLS)
 		default:
 			f.unknown("event")
 		}
 	}
-	return e
 }

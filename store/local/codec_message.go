@@ -61,7 +61,7 @@ func bit(v bool) int {
 	return 0
 }
 
-func readMessage(f *fields) (m store.Message) {
+func readMessage(f *fields, m *store.Message) {
 	for f.next() {
 		switch f.tag {
 		case 1:
@@ -87,12 +87,11 @@ func readMessage(f *fields) (m store.Message) {
 		case 11:
 			m.BodyHash = f.hash()
 		case 12:
-			m.Header = inner(f, readDisplay)
+			inner(f, &m.Header, readDisplay)
 		default:
-			readMessageRest(f, &m)
+			readMessageRest(f, m)
 		}
 	}
-	return m
 }
 
 func readMessageRest(f *fields, m *store.Message) {
@@ -103,7 +102,8 @@ func readMessageRest(f *fields, m *store.Message) {
 		if m.Metadata == nil {
 			m.Metadata = map[string]string{}
 		}
-		pair := inner(f, readPair)
+		var pair [2]string
+		inner(f, &pair, readPair)
 		m.Metadata[pair[0]] = pair[1]
 	case 15:
 		v := f.num == 2
@@ -154,7 +154,7 @@ func (f *fields) addr() (a netip.Addr) {
 	return a
 }
 
-func readPair(f *fields) (pair [2]string) {
+func readPair(f *fields, pair *[2]string) {
 	for f.next() {
 		switch f.tag {
 		case 1, 2:
@@ -163,7 +163,6 @@ func readPair(f *fields) (pair [2]string) {
 			f.unknown("metadata")
 		}
 	}
-	return pair
 }
 
 func putDisplay(b []byte, d *store.Display) []byte {
@@ -190,7 +189,7 @@ func putText(b []byte, tag byte, s string) []byte {
 	return putString(b, tag, s)
 }
 
-func readDisplay(f *fields) (d store.Display) {
+func readDisplay(f *fields, d *store.Display) {
 	for f.next() {
 		switch f.tag {
 		case 1:
@@ -215,5 +214,4 @@ func readDisplay(f *fields) (d store.Display) {
 			f.unknown("header")
 		}
 	}
-	return d
 }

@@ -82,16 +82,16 @@ func readNotification(f *fields) (n store.Notification) {
 		case 5:
 			n.Message = f.id()
 		case 6:
-			n.Event = inner(f, readEvent)
+			inner(f, &n.Event, readEvent)
 		case 7:
-			c := inner(f, readListChange)
-			n.Change = &c
+			n.Change = &store.SuppressionChange{}
+			inner(f, n.Change, readListChange)
 		case 8:
 			n.Attempt = f.number()
 		case 9:
 			n.Due = f.time()
 		case 10:
-			n.Last = inner(f, readTry)
+			inner(f, &n.Last, readTry)
 		case 11:
 			n.Dead = f.time()
 		default:
@@ -104,7 +104,7 @@ func readNotification(f *fields) (n store.Notification) {
 	return n
 }
 
-func readListChange(f *fields) (c store.SuppressionChange) {
+func readListChange(f *fields, c *store.SuppressionChange) {
 	for f.next() {
 		switch f.tag {
 		case 1:
@@ -127,10 +127,9 @@ func readListChange(f *fields) (c store.SuppressionChange) {
 			f.unknown("change of a list")
 		}
 	}
-	return c
 }
 
-func readTry(f *fields) (t store.Try) {
+func readTry(f *fields, t *store.Try) {
 	for f.next() {
 		switch f.tag {
 		case 1:
@@ -143,5 +142,4 @@ func readTry(f *fields) (t store.Try) {
 			f.unknown("try")
 		}
 	}
-	return t
 }

@@ -45,7 +45,7 @@ func decodeStateAs(v []byte, light bool) (*state, error) {
 
 func putState(b []byte, s *state) []byte {
 	b, at := open(b, 1)
-	b = shut(putMessage(b, &s.msg), at)
+	b = shut(putMessage(b, s.msg), at)
 	for i := range s.parts {
 		b, at = open(b, 2)
 		b = shut(putDelivery(b, &s.parts[i].Delivery, s.parts[i].epoch, s.parts[i].moved), at)
@@ -64,22 +64,22 @@ func putState(b []byte, s *state) []byte {
 }
 
 func readState(f *fields) *state {
-	s := &state{}
+	s := &state{msg: &store.Message{}}
 	for f.next() {
 		if f.light && f.tag >= 3 && f.tag <= 5 {
 			continue
 		}
 		switch f.tag {
 		case 1:
-			s.msg = inner(f, readMessage)
+			inner(f, s.msg, readMessage)
 		case 2:
-			s.parts = append(s.parts, inner(f, readDelivery))
+			s.parts = element(f, s.parts, readDelivery)
 		case 3:
-			s.events = append(s.events, inner(f, readEvent))
+			s.events = element(f, s.events, readEvent)
 		case 4:
-			s.body = append(s.body, inner(f, readExtent))
+			s.body = element(f, s.body, readExtent)
 		case 5:
-			s.places = append(s.places, inner(f, readPlace))
+			s.places = element(f, s.places, readPlace)
 		case 6:
 			s.at.Segment = f.num
 		case 7:
@@ -106,7 +106,7 @@ func putExtents(b []byte, tag byte, body []extent) []byte {
 	return b
 }
 
-func readExtent(f *fields) (e extent) {
+func readExtent(f *fields, e *extent) {
 	for f.next() {
 		switch f.tag {
 		case 1:
@@ -126,10 +126,9 @@ func readExtent(f *fields) (e extent) {
 	if e.skip < 0 || e.length < 0 || e.ref.Length < e.length || e.skip != e.ref.Length-e.length {
 		f.fail("body extent is not the end of its record")
 	}
-	return e
 }
 
-func readPlace(f *fields) (p place) {
+func readPlace(f *fields, p *place) {
 	for f.next() {
 		switch f.tag {
 		case 1:
@@ -140,5 +139,4 @@ func readPlace(f *fields) (p place) {
 			f.unknown("place")
 		}
 	}
-	return p
 }

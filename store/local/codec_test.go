@@ -24,7 +24,7 @@ func fullState() *state {
 	yes := true
 	reply := store.Reply{Code: -1, Enhanced: [3]int{5, 7, 300}, Text: "grüezi", Command: "dot", Host: "mx.example", At: moment}
 	s := &state{
-		msg: store.Message{
+		msg: &store.Message{
 			ID: store.ID{1, 2, 3, 15: 16}, Server: math.MaxInt64, Stream: "outbound", Accepted: moment, From: "a@example.com",
 			UTF8: true, EightBit: true, Ret: "FULL", EnvID: "env", Size: 1 << 40, BodyHash: [32]byte{31: 1}, DKIMBody: [32]byte{30: 2}, Request: [32]byte{29: 3},
 			Header: store.Display{Subject: "s", From: "f", To: []string{"a", "", "b"}, Cc: []string{""}, MessageID: "m", Names: []string{"A", "", "", ""}},
@@ -56,7 +56,7 @@ var exact = cmp.Options{
 }
 
 func TestState_RoundTrip(t *testing.T) {
-	for _, want := range []*state{fullState(), {}} {
+	for _, want := range []*state{fullState(), {msg: &store.Message{}}} {
 		want.adopt()
 		got, err := decodeState(encodeState(want))
 		if err != nil {

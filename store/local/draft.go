@@ -228,7 +228,7 @@ func (s *state) logSuppressed() {
 // newState is a message as it enters the queue: nothing claimed, and events
 // that tell of its acceptance and of who does not get it.
 func newState(m store.Message, deliveries []store.Delivery, staged []extent) *state {
-	s := &state{msg: m, body: staged, events: []store.Event{{At: m.Accepted, Kind: store.EventAccepted, Detail: m.Protocol}}}
+	s := &state{msg: &m, body: staged, events: []store.Event{{At: m.Accepted, Kind: store.EventAccepted, Detail: m.Protocol}}}
 	for _, d := range deliveries {
 		d.Attempt, d.Lease = 0, time.Time{}
 		d.Recipients = slices.Clone(d.Recipients)

@@ -242,7 +242,7 @@ func (l *listing) take(tx *bbolt.Tx, id store.ID) error {
 
 // matches tells whether a filter selects a message. Times are left to the index.
 func matches(f *store.Filter, s *state) bool {
-	switch m := &s.msg; {
+	switch m := s.msg; {
 	case f.Server != 0 && m.Server != f.Server,
 		f.Stream != "" && !s.inStream(f),
 		f.Tag != "" && m.Tag != f.Tag,

@@ -246,7 +246,7 @@ func (h *hooks) derive(tx *bbolt.Tx, entries map[store.ID]entry) (map[int64]stru
 	}
 	t := openHooks(tx)
 	for id, e := range entries {
-		m := &e.state.msg
+		m := e.state.msg
 		if e.news == 0 || m.Bounce || m.Returned || to[store.StreamKey{Server: m.Server, Stream: m.Stream}] == nil {
 			continue
 		}

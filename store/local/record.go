@@ -150,7 +150,7 @@ func (a accepted) apply(old *state) *state {
 	if old != nil {
 		return old.with() // the ID was known: a repetition
 	}
-	next := a.state.with()
+	next := a.state // the record's own: it was decoded to be applied once
 	for _, e := range next.body {
 		if e.skip == 0 { // staged: a record of its own
 			next.occupy(e.ref.Segment, e.ref.Length)
@@ -261,9 +261,9 @@ func readResolved(f *fields) change {
 	for f.next() {
 		switch f.tag {
 		case 1:
-			r.delivery = inner(f, readDelivery)
+			inner(f, &r.delivery, readDelivery)
 		case 2:
-			r.events = append(r.events, inner(f, readEvent))
+			r.events = element(f, r.events, readEvent)
 		default:
 			f.unknown("resolve record")
 		}

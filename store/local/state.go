@@ -15,7 +15,7 @@ const maxEvents = 1000
 // state is what the journal's records about one message add up to. It is
 // immutable once it is in the overlay: records make copies.
 type state struct {
-	msg    store.Message
+	msg    *store.Message // shared by all states of the message, which never change it
 	parts  []leased
 	events []store.Event
 	body   []extent
@@ -47,7 +47,7 @@ func (s *state) stamp() stamp { return stampOf(s.msg.Accepted, s.msg.ID) }
 
 // unfinished tells whether a delivery is still queued.
 func (s *state) unfinished() bool {
-	return slices.ContainsFunc(s.parts, func(d leased) bool { return !d.Done() })
+	return s.anyPart(func(d *leased) bool { return !d.Done() })
 }
 
 // with returns a copy whose parts and places can be changed.
@@ -80,7 +80,7 @@ func (s *state) occupy(segment uint64, bytes int64) {
 // voidLeases makes the leases of earlier processes void. It returns s itself
 // where there are none.
 func (s *state) voidLeases(epoch uint64) *state {
-	if !slices.ContainsFunc(s.parts, func(d leased) bool { return d.orphaned(epoch) }) {
+	if !s.anyPart(func(d *leased) bool { return d.orphaned(epoch) }) {
 		return s
 	}
 	n := s.with()
@@ -124,7 +124,7 @@ func (s *state) record() store.Record {
 }
 
 func (s *state) message() store.Message {
-	m := s.msg
+	m := *s.msg
 	m.Metadata = maps.Clone(m.Metadata)
 	m.Header.To, m.Header.Cc = slices.Clone(m.Header.To), slices.Clone(m.Header.Cc)
 	m.Header.Names = slices.Clone(m.Header.Names)

@@ -58,7 +58,7 @@ func dateOf(day uint32) time.Time { return time.Unix(int64(day)*secondsADay, 0).
 // count adds what became of a message's recipients since old, nil where
 // nothing of it was counted.
 func (t tally) count(old, next *state) {
-	m := &next.msg
+	m := next.msg
 	if m.Bounce || m.Returned {
 		return
 	}
@@ -169,7 +169,9 @@ func parseStats(v []byte) (c store.Counts, err error) {
 		case 1:
 			c.Sent = f.signed()
 		case 2:
-			c.Add(store.Counts{Bounces: inner(&f, readTypeCount)})
+			var n typeCount
+			inner(&f, &n, readTypeCount)
+			c.Add(store.Counts{Bounces: map[string]int64{n.kind: n.n}})
 		default:
 			f.unknown("counter")
 		}
@@ -177,20 +179,22 @@ func parseStats(v []byte) (c store.Counts, err error) {
 	return c, f.err
 }
 
-func readTypeCount(f *fields) map[string]int64 {
-	var kind string
-	var n int64
+type typeCount struct {
+	kind string
+	n    int64
+}
+
+func readTypeCount(f *fields, c *typeCount) {
 	for f.next() {
 		switch f.tag {
 		case 1:
-			kind = f.text
+			c.kind = f.text
 		case 2:
-			n = f.signed()
+			c.n = f.signed()
 		default:
 			f.unknown("count of bounces")
 		}
 	}
-	return map[string]int64{kind: n}
 }
 
 // write adds a tally to the counters of the view. A damaged counter begins anew:

@@ -42,7 +42,7 @@ func metadataTerm(key, value string) term {
 // terms calls add with everything that a message can be found by, save its
 // subject. It may name a term twice.
 func (s *state) terms(add func(term)) {
-	m := &s.msg
+	m := s.msg
 	if m.Bounce || m.Returned {
 		add(termOf(termNotice, ""))
 	}

@@ -157,12 +157,19 @@ func (f *fields) id() (id store.ID) {
 	return id
 }
 
-// inner reads the structure in the current field with read and keeps its error.
-func inner[T any](f *fields, read func(*fields) T) T {
-	in := fields{rest: f.text, light: f.light}
-	v := read(&in)
-	if in.err != nil && f.err == nil {
-		f.err, f.rest = in.err, ""
+// inner reads the structure in the current field into v.
+func inner[T any](f *fields, v *T, read func(*fields, *T)) {
+	rest := f.rest
+	f.rest = f.text
+	if read(f, v); f.err == nil {
+		f.rest = rest
 	}
-	return v
+}
+
+// element reads the structure in the current field as one more of a list.
+func element[T any](f *fields, list []T, read func(*fields, *T)) []T {
+	var zero T
+	list = append(list, zero)
+	inner(f, &list[len(list)-1], read)
+	return list
 }
