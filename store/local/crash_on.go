@@ -3,6 +3,8 @@
 package local
 
 import (
+	"io/fs"
+
 	"go.etcd.io/bbolt"
 
 	"github.com/mailchute/mailchute/internal/failpoint"
@@ -15,7 +17,7 @@ func watchWrites(db *bbolt.DB) {
 	boltwrites.Intercept(db, func(next boltwrites.WriteAt) boltwrites.WriteAt {
 		return func(b []byte, off int64) (int, error) {
 			if err := failpoint.Fail(failpoint.WriteView); err != nil {
-				return 0, err
+				return 0, &fs.PathError{Op: "write", Path: dbName, Err: err} // as os.File says it
 			}
 			if off >= metas {
 				n, err := next(b, off)

@@ -97,9 +97,9 @@ func (v *viewDB) read(fn func(*bbolt.Tx) error) error {
 }
 
 // write runs fn in a synced transaction. An error of fn is returned as it is
-// and nothing was written. A commit that failed gives store.ErrFull when the
-// disk was full, which is certain to be before anything became visible, else
-// store.ErrUnknown; after that every write gives ErrFaulted.
+// and nothing was written. A commit that failed gives store.ErrFull when there
+// was no space for one of its writes, which is certain to be before it became visible,
+// else store.ErrUnknown; after that every write gives ErrFaulted.
 func (v *viewDB) write(fn func(*bbolt.Tx) error) error {
 	if err := v.healthy(); err != nil {
 		return err
@@ -127,7 +127,7 @@ func (v *viewDB) write(fn func(*bbolt.Tx) error) error {
 		return store.ErrClosed
 	case !ran:
 		return err
-	case isNoSpace(err):
+	case isUnwritten(err):
 		return fmt.Errorf("writing %s: %v: %w", dbName, err, store.ErrFull)
 	}
 	return v.poison(err)
@@ -144,8 +144,12 @@ func (v *viewDB) manyFree() bool {
 	return s.FreePageN+s.PendingPageN > manyFreePages
 }
 
-func isNoSpace(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+// isUnwritten tells whether a write found no space. A sync can say the same (copy
+// on write, thin volumes, network file systems), and then the meta page may be
+// visible already: bbolt returns that as a bare error number.
+func isUnwritten(err error) bool {
+	var path *fs.PathError
+	return errors.As(err, &path) && path.Op == "write" && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT))
 }
 
 // inject fails a commit in tests.
@@ -186,7 +190,7 @@ func (v *viewDB) close() error {
 		err = guarded("writing "+dbName, func() error {
 			v.bolt.NoFreelistSync = false
 			err := v.bolt.Update(func(*bbolt.Tx) error { return nil })
-			if isNoSpace(err) {
+			if isUnwritten(err) {
 				return nil // it only saves time
 			}
 			return err

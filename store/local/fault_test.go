@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,25 @@ func (f *switchable) fail(after bool) error {
 		return *p
 	}
 	return nil
+}
+
+// noRoom is what os.File says of a write without space.
+var noRoom = &fs.PathError{Op: "write", Path: dbName, Err: syscall.ENOSPC}
+
+// TestFault_SyncWithoutSpaceIsUnknown: the commit is visible after all, so nobody may
+// be told that it has not happened, and it must not be made again.
+func TestFault_SyncWithoutSpaceIsUnknown(t *testing.T) {
+	fault := switchable{after: true}
+	opts := smallOptions()
+	opts.commitFault, opts.CheckpointEvery = fault.fail, time.Hour
+	s := openT(t, t.TempDir(), opts)
+	fault.set(syscall.ENOSPC) // as bbolt returns that of fdatasync
+	if _, err := s.Change(t.Context(), 0, store.Change{Account: &store.Account{Name: "x"}}); !errors.Is(err, store.ErrUnknown) || errors.Is(err, store.ErrFull) {
+		t.Errorf("Change = %v, want %v", err, store.ErrUnknown)
+	}
+	if !errors.Is(s.Healthy(), ErrFaulted) {
+		t.Errorf("Healthy = %v", s.Healthy())
+	}
 }
 
 func TestFault_FailedCommitStopsTheEngineForGood(t *testing.T) {
@@ -91,7 +111,7 @@ func TestFault_CheckpointWithoutSpaceIsTriedAgain(t *testing.T) {
 	opts.commitFault, opts.CheckpointEvery, opts.MaxOverlay = fault.fail, time.Hour, 10
 	s := openT(t, t.TempDir(), opts)
 	first := acceptT(t, s, 10)
-	fault.set(syscall.ENOSPC)
+	fault.set(noRoom)
 	if err := s.checkpoint(); !errors.Is(err, store.ErrFull) {
 		t.Fatalf("checkpoint = %v, want %v", err, store.ErrFull)
 	}
