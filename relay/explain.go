@@ -197,15 +197,25 @@ func (e *explainer) pause() {
 
 // routes tells of those that cannot be taken, where that is what a delivery waits for, or where it must take one of them.
 func (e *explainer) routes() {
-	if e.d.Route != "" {
-		e.add(Reason{What: fmt.Sprintf("it goes by route %s only, which may have delivered it or was chosen for it", e.d.Route)})
+	switch {
+	case e.d.Route != "" && e.d.Uncertain:
+		e.add(Reason{What: fmt.Sprintf("it goes by route %s only, which may have delivered it", e.d.Route)})
+	case e.d.Route != "":
+		e.add(Reason{
+			What:   fmt.Sprintf("it goes by route %s only, which was chosen for it", e.d.Route),
+			Change: fmt.Sprintf("mailchute queue reroute %s --to-route any", e.d.ID.Message),
+		})
 	}
 	if e.w == nil || e.w.Place != PlaceRoute && e.w.Place != PlacePaused && (len(e.w.Routes) < 2 || e.w.Place != PlaceSite && e.d.Route == "") {
 		return
 	}
 	for _, r := range e.w.Routes {
 		if r.Why != "" && !e.told[r.Change] && (e.d.Route == "" || e.d.Route == r.Route) {
-			e.add(Reason{What: fmt.Sprintf("route %s takes nothing: %s", r.Route, r.Why), Since: r.Since, Until: r.Until, Change: r.Change})
+			change := r.Change
+			if change == "" && !r.Until.IsZero() {
+				change = e.retry()
+			}
+			e.add(Reason{What: fmt.Sprintf("route %s takes nothing: %s", r.Route, r.Why), Since: r.Since, Until: r.Until, Change: change})
 		}
 	}
 }
@@ -219,8 +229,11 @@ func (e *explainer) time() {
 	if e.d.DueWhy != "" {
 		what += ": " + e.d.DueWhy
 	}
-	e.add(Reason{What: what, Until: e.d.Due, Change: "mailchute queue retry " + e.d.ID.Message.String()})
+	e.add(Reason{What: what, Until: e.d.Due, Change: e.retry()})
 }
+
+// retry also makes every site and every route be asked again that is left alone.
+func (e *explainer) retry() string { return "mailchute queue retry " + e.d.ID.Message.String() }
 
 // limits are those of the running dispatcher.
 func (e *explainer) limits() {
@@ -228,7 +241,11 @@ func (e *explainer) limits() {
 		return
 	}
 	if e.w.Place == PlaceSite {
-		e.add(e.w.Site.reason())
+		r := e.w.Site.reason()
+		if !r.Until.IsZero() {
+			r.Change = e.retry()
+		}
+		e.add(r)
 	}
 	if e.w.Total.Full() {
 		e.add(Reason{What: fmt.Sprintf("all %d places for attempts are taken", e.w.Total.Limit), Change: "raise delivery.concurrency"})

@@ -177,6 +177,13 @@ func TestReasons(t *testing.T) {
 		{"stream gone", func(d *store.Delivery) { d.Stream = "gone" }, ready, "stream gone of server 1 no longer exists, or this version does not know its mode [make the stream again]"},
 		{"limits", nil, &relay.Waiting{Place: relay.PlaceReady, Total: relay.LimitStatus{InFlight: 9, Limit: 9}, Own: relay.LimitStatus{InFlight: 5, Limit: 5}, Ahead: 3},
 			"all 9 places for attempts are taken [raise delivery.concurrency]; the stream has all of its 5 attempts under way [raise delivery.per_stream]; 3 deliveries of this stream to example.test are due before it"},
+		{"site left alone", nil, &relay.Waiting{Place: relay.PlaceSite, Total: relay.LimitStatus{Limit: 9}, Own: relay.LimitStatus{Limit: 9}, Site: relay.SiteStatus{Key: "mx.test", Why: "421 busy", Until: now.Add(time.Hour)}},
+			"site mx.test is left alone after: 421 busy until 13:00 [mailchute queue retry 00000000-0000-0000-0000-000000000000]"},
+		{"routes at rest and used up", nil, &relay.Waiting{Place: relay.PlaceRoute, Routes: []relay.RouteStatus{
+			{Route: "a.test:25", Why: "its rate is reached", Until: now.Add(time.Hour), Change: "raise it"}, {Route: "b.test:25", Why: "it failed", Until: now.Add(time.Hour)}}},
+			"route a.test:25 takes nothing: its rate is reached until 13:00 [raise it]; route b.test:25 takes nothing: it failed until 13:00 [mailchute queue retry 00000000-0000-0000-0000-000000000000]"},
+		{"chosen route", func(d *store.Delivery) { d.Route = "a.test:25" }, ready, "it goes by route a.test:25 only, which was chosen for it [mailchute queue reroute 00000000-0000-0000-0000-000000000000 --to-route any]"},
+		{"route that may have it", func(d *store.Delivery) { d.Route, d.Uncertain = "a.test:25", true }, ready, "it goes by route a.test:25 only, which may have delivered it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := claimed(1, 1).Delivery

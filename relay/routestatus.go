@@ -22,10 +22,11 @@ type RouteStatus struct {
 	Why   string    `json:"why,omitempty"`
 	Since time.Time `json:"since,omitzero"`
 	Until time.Time `json:"until,omitzero"`
-	// Change is the command that would end it.
+	// Change is what would end it earlier.
 	Change string `json:"change,omitempty"`
 
-	until int64
+	until   int64
+	limited bool // by its quota or its rate
 }
 
 // whyDraining is said of a route that only finishes what it has.
@@ -54,7 +55,10 @@ func (s *schedule) routesOf(ways []way, key store.StreamKey, destination string,
 		if at != nil {
 			s.dropSite(at)
 		}
-		if !w.route.Paused.IsZero() || !w.route.Draining.IsZero() {
+		switch {
+		case st.limited:
+			st.Change = fmt.Sprintf("mailchute stream route limit %s %d --server %d, with a higher --daily-quota or --rate", key.Stream, i+1, key.Server)
+		case !w.route.Paused.IsZero() || !w.route.Draining.IsZero():
 			st.Change = fmt.Sprintf("mailchute stream route resume %s %d --server %d", key.Stream, i+1, key.Server)
 		}
 		out = append(out, st)
@@ -76,7 +80,7 @@ func (s *schedule) routeStatus(w *way, at *site, now int64) RouteStatus {
 	case paused:
 		st.Why, st.Since, st.Change = strings.TrimSuffix("it is paused: "+p.Why, ": "), p.Since, "mailchute queue resume "+p.Destination
 	case why != "":
-		st.Why, st.until = why, until
+		st.Why, st.until, st.limited = why, until, until < math.MaxInt64 // else it waits for the disk
 	case w.meter.resting(now):
 		st.Why, st.until = "it failed several times, the last with: "+w.meter.why, w.meter.until
 	case at != nil && at.rest > now:
