@@ -164,7 +164,7 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Resolver == nil {
-		o.Resolver = systemResolver{&net.Resolver{PreferGo: true}}
+		o.Resolver = NetResolver{R: &net.Resolver{PreferGo: true}}
 	}
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{}).DialContext

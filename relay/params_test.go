@@ -99,7 +99,7 @@ func TestLookupError(t *testing.T) {
 	for _, c := range []struct{ in, want error }{
 		{nil, ErrNoRecords}, {&net.DNSError{IsNotFound: true}, ErrNoRecords}, {servfail, servfail}, {context.DeadlineExceeded, context.DeadlineExceeded},
 	} {
-		if got := lookupError(c.in); !errors.Is(got, c.want) {
+		if got := lookupError(c.in, ""); !errors.Is(got, c.want) {
 			t.Errorf("lookupError(%v) = %v, want %v", c.in, got, c.want)
 		}
 	}

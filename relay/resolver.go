@@ -30,14 +30,19 @@ var (
 	ErrNoRecords = dane.ErrNoRecords
 )
 
-// systemResolver asks the servers that the system is configured with. It is Go's own resolver, since that of the C library
-// does not keep "not found" and "no answer" apart on every system. It does not tell NXDOMAIN from an empty answer.
-type systemResolver struct{ r *net.Resolver }
+// NetResolver asks by package net. R must prefer Go's own resolver, since that of the C library does not keep "not found"
+// and "no answer" apart on every system. It does not tell NXDOMAIN from an empty answer.
+type NetResolver struct {
+	R *net.Resolver
+	// Server is what R asks where that is not what the system is configured with. Errors of net name the system's all the same.
+	Server string
+}
 
-func (s systemResolver) LookupMX(ctx context.Context, domain string) ([]MX, error) {
-	records, err := s.r.LookupMX(ctx, rooted(domain))
+// LookupMX implements Resolver.
+func (s NetResolver) LookupMX(ctx context.Context, domain string) ([]MX, error) {
+	records, err := s.R.LookupMX(ctx, rooted(domain))
 	if len(records) == 0 {
-		return nil, lookupError(err)
+		return nil, lookupError(err, s.Server)
 	}
 	out := make([]MX, len(records))
 	for i, r := range records {
@@ -46,10 +51,11 @@ func (s systemResolver) LookupMX(ctx context.Context, domain string) ([]MX, erro
 	return out, nil // err may still tell of further records with invalid names, which we can do without
 }
 
-func (s systemResolver) LookupIP(ctx context.Context, host string) ([]netip.Addr, error) {
-	addrs, err := s.r.LookupNetIP(ctx, "ip", rooted(host))
+// LookupIP implements Resolver.
+func (s NetResolver) LookupIP(ctx context.Context, host string) ([]netip.Addr, error) {
+	addrs, err := s.R.LookupNetIP(ctx, "ip", rooted(host))
 	if len(addrs) == 0 {
-		return nil, lookupError(err)
+		return nil, lookupError(err, s.Server)
 	}
 	return addrs, nil
 }
@@ -62,13 +68,19 @@ func rooted(name string) string {
 	return name + "."
 }
 
-func lookupError(err error) error {
+func lookupError(err error, server string) error {
 	var dns *net.DNSError
 	switch {
 	case err == nil:
 		return ErrNoRecords
-	case errors.As(err, &dns) && dns.IsNotFound:
+	case !errors.As(err, &dns):
+		return err
+	case dns.IsNotFound:
 		return fmt.Errorf("%w: %s", ErrNoRecords, dns.Name)
+	case server == "":
+		return err
 	}
-	return err
+	asked := *dns
+	asked.Server = server
+	return &asked
 }

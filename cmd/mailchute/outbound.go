@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -40,7 +38,7 @@ func openOutbound(cfg Config, log *slog.Logger) (*outbound, error) {
 	}
 	if address := cfg.Delivery.Resolver; address != "" {
 		r := nameServerAt(address)
-		opts.LookupTXT, opts.Dial = r.LookupTXT, dialer(r.r, cfg.Delivery.AllowPrivate)
+		opts.LookupTXT, opts.Dial = r.LookupTXT, dialer(r.R, cfg.Delivery.AllowPrivate)
 	}
 	if o.sts, err = mtasts.Open(filepath.Join(cfg.DataDir, "mta-sts"), opts); err != nil {
 		return nil, &exitError{openCode(err), fmt.Errorf("opening the MTA-STS policies: %w", err)}
@@ -95,15 +93,6 @@ func (o *outbound) close() error {
 		return nil
 	}
 	return o.sts.Close()
-}
-
-// LookupTXT returns the TXT records of a name, and nothing where there are none.
-func (n nameServer) LookupTXT(ctx context.Context, name string) ([]string, error) {
-	records, err := n.r.LookupTXT(ctx, strings.TrimSuffix(name, ".")+".")
-	if errors.Is(noRecords(err), relay.ErrNoRecords) {
-		return records, nil
-	}
-	return records, err
 }
 
 // dialer resolves names as delivery does. The addresses are chosen by strangers,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,6 +37,8 @@ broken.example.  MX 10 mx.example.org.
 	}
 	if _, err := r.LookupMX(t.Context(), "broken.example"); err == nil || errors.Is(err, relay.ErrNoRecords) {
 		t.Errorf("LookupMX of a broken zone = %v: that must stay temporary", err)
+	} else if !strings.Contains(err.Error(), "on "+dns.Addr()+":") {
+		t.Errorf("LookupMX of a broken zone = %v, want the name server that was asked", err)
 	}
 	for _, host := range []string{"mx.example.org", "mx.example.org."} {
 		ips, err := r.LookupIP(t.Context(), host)

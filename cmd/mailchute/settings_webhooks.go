@@ -58,7 +58,7 @@ func (c WebhooksConfig) options(log *slog.Logger, resolver string) (webhook.Opti
 		KeepDead: c.KeepDead, MaxWaiting: c.MaxWaiting, MaxDead: c.MaxDead,
 	}
 	if resolver != "" {
-		o.Resolver = nameServerAt(resolver).r
+		o.Resolver = nameServerAt(resolver).R
 	}
 	return o, err
 }

@@ -71,7 +71,7 @@ func reportClient(cfg Config) (*http.Client, error) {
 	}
 	resolver := net.DefaultResolver
 	if cfg.Delivery.Resolver != "" {
-		resolver = nameServerAt(cfg.Delivery.Resolver).r
+		resolver = nameServerAt(cfg.Delivery.Resolver).R
 	}
 	transport := &http.Transport{DialContext: dialer(resolver, cfg.Delivery.AllowPrivate), TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true, TLSHandshakeTimeout: reportTime}
 	return &http.Client{Transport: transport, Timeout: reportTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, nil
