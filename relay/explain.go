@@ -170,10 +170,18 @@ func (e *explainer) directory() {
 	}
 	if stream.Paused {
 		e.add(Reason{
-			What: fmt.Sprintf("stream %s is paused", key.Stream), Since: stream.PausedAt,
+			What: fmt.Sprintf("stream %s is paused%s", key.Stream, because(stream.PausedWhy)), Since: stream.PausedAt,
 			Change: fmt.Sprintf("mailchute stream resume %s --server %d", key.Stream, key.Server),
 		})
 	}
+}
+
+// because is what the operator gave as the reason, if anything.
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return ": " + why
 }
 
 // pause is the operator's of a destination, or of the site that the dispatcher knows to be its.
@@ -185,11 +193,7 @@ func (e *explainer) pause() {
 	pauses := pausesOf(e.snap)
 	for _, name := range names {
 		if p, ok := pauses[name]; ok {
-			what := fmt.Sprintf("destination %s is paused", name)
-			if p.Why != "" {
-				what += ": " + p.Why
-			}
-			e.add(Reason{What: what, Since: p.Since, Change: "mailchute queue resume " + name})
+			e.add(Reason{What: fmt.Sprintf("destination %s is paused%s", name, because(p.Why)), Since: p.Since, Change: "mailchute queue resume " + name})
 			return
 		}
 	}

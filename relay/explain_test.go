@@ -158,7 +158,7 @@ func TestWaiting_Places(t *testing.T) {
 
 func TestReasons(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	snap := newDirectory(t, store.Stream{ID: "outbound"}, store.Stream{ID: "paused", Paused: true, PausedAt: now.Add(-time.Hour)}).Snapshot()
+	snap := newDirectory(t, store.Stream{ID: "outbound"}, store.Stream{ID: "paused", Paused: true, PausedAt: now.Add(-time.Hour), PausedWhy: "they move"}).Snapshot()
 	ready := &relay.Waiting{Place: relay.PlaceReady, Total: relay.LimitStatus{InFlight: 1, Limit: 9}, Own: relay.LimitStatus{InFlight: 1, Limit: 9}}
 	for _, c := range []struct {
 		name   string
@@ -173,7 +173,7 @@ func TestReasons(t *testing.T) {
 		{"held for another reason, maybe delivered", func(d *store.Delivery) { d.Held, d.Uncertain = now.Add(-time.Minute), true }, ready, "it is held; it may have been delivered, which is not why since 11:59 [mailchute queue release 00000000-0000-0000-0000-000000000000]"},
 		{"held", func(d *store.Delivery) { d.Held = now.Add(-time.Minute) }, ready, "it is held since 11:59 [mailchute queue release 00000000-0000-0000-0000-000000000000]"},
 		{"paused and not due", func(d *store.Delivery) { d.Stream, d.Due, d.DueWhy = "paused", now.Add(time.Hour), "why" }, ready,
-			"stream paused is paused since 11:00 [mailchute stream resume paused --server 1]; it is not due yet: why until 13:00 [mailchute queue retry 00000000-0000-0000-0000-000000000000]"},
+			"stream paused is paused: they move since 11:00 [mailchute stream resume paused --server 1]; it is not due yet: why until 13:00 [mailchute queue retry 00000000-0000-0000-0000-000000000000]"},
 		{"stream gone", func(d *store.Delivery) { d.Stream = "gone" }, ready, "stream gone of server 1 no longer exists, or this version does not know its mode [make the stream again]"},
 		{"limits", nil, &relay.Waiting{Place: relay.PlaceReady, Total: relay.LimitStatus{InFlight: 9, Limit: 9}, Own: relay.LimitStatus{InFlight: 5, Limit: 5}, Ahead: 3},
 			"all 9 places for attempts are taken [raise delivery.concurrency]; the stream has all of its 5 attempts under way [raise delivery.per_stream]; 3 deliveries of this stream to example.test are due before it"},

@@ -64,7 +64,7 @@ func TestBounceThatComesLater(t *testing.T) {
 	kept := w.deliver("", w.tags.Mint(host, id, 1), dsn("other@example.net", "failed", "5.1.1", "550 5.1.1 no such user"), "250 2.0.0 queued as ")
 	r := w.record(id)
 	rcpt := r.Deliveries[1].Recipients[0]
-	if rcpt.State != store.Bounced || rcpt.Last.Code != 550 || rcpt.Last.Enhanced != [3]int{5, 1, 1} || rcpt.Last.Host != "inner.example.org" || rcpt.Last.Text != "550 5.1.1 no such user" {
+	if rcpt.State != store.Bounced || rcpt.Last.Code != 550 || rcpt.Last.Enhanced != [3]int{5, 1, 1} || rcpt.Last.Host != "inner.example.org" || rcpt.Last.Text != "no such user" {
 		t.Errorf("recipient %+v", rcpt)
 	}
 	w.wantState(id, 0, store.Sent)
@@ -85,7 +85,7 @@ func TestBounceThatComesLater(t *testing.T) {
 		t.Errorf("notice %+v", told)
 	}
 	text := w.body(notice.Notice)
-	for _, part := range []string{"Final-Recipient: rfc822; other@example.net", "Action: failed", "Status: 5.1.1", "Remote-MTA: dns; inner.example.org", "Message-ID: <m1@example.com>"} {
+	for _, part := range []string{"Final-Recipient: rfc822; other@example.net", "Action: failed", "Status: 5.1.1", "Diagnostic-Code: smtp; 550 5.1.1 no such user\r\n", "Remote-MTA: dns; inner.example.org", "Message-ID: <m1@example.com>"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("the notice lacks %q", part)
 		}

@@ -94,6 +94,10 @@ func eventOf(k bounce.Kind) store.EventKind {
 // replyOf is the answer that the report tells of, or its subject where it tells of none.
 func replyOf(e bounce.Evidence, in arrival) store.Reply {
 	text, _, _ := strings.Cut(strings.TrimSpace(e.Text), "\n")
+	if rest, ok := strings.CutPrefix(text, fmt.Sprint(e.Code)); ok { // reports give the whole reply
+		text = strings.TrimLeft(rest, " -")
+	}
+	text = strings.TrimSpace(strings.TrimPrefix(text, fmt.Sprintf("%d.%d.%d ", e.Status[0], e.Status[1], e.Status[2])))
 	return store.Reply{Code: e.Code, Enhanced: e.Status, Text: text, Host: e.Host, At: in.at}
 }
 

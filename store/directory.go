@@ -181,8 +181,9 @@ type Stream struct {
 	Weight int `json:"weight,omitempty"`
 	// Paused stops delivery; submissions are taken and wait.
 	Paused bool `json:"paused,omitempty"`
-	// PausedAt is when it was paused last.
-	PausedAt time.Time `json:"paused_at,omitzero"`
+	// PausedAt is when it was paused last, PausedWhy what the operator gave as the reason.
+	PausedAt  time.Time `json:"paused_at,omitzero"`
+	PausedWhy string    `json:"paused_why,omitempty"`
 	// IntakePaused refuses submissions; what is queued is delivered.
 	IntakePaused bool `json:"intake_paused,omitempty"`
 	// KeepSender leaves the client's reverse-path on messages that leave, where

@@ -144,7 +144,7 @@ func sortedServers(snap *store.Snapshot) (out []store.Server) {
 func pausesOfStream(v store.Server, s store.Stream) (out []pauseView) {
 	name := fmt.Sprintf("stream %s of server %d", s.ID, v.ID)
 	if s.Paused {
-		out = append(out, pauseView{store.Pause{Since: s.PausedAt}, name, "paused", fmt.Sprintf("mailchute stream resume %s --server %d", s.ID, v.ID)})
+		out = append(out, pauseView{store.Pause{Since: s.PausedAt, Why: s.PausedWhy}, name, "paused", fmt.Sprintf("mailchute stream resume %s --server %d", s.ID, v.ID)})
 	}
 	if s.IntakePaused {
 		out = append(out, pauseView{store.Pause{}, name, "refusing", fmt.Sprintf("mailchute stream set %s --server %d --refuse-submissions=false", s.ID, v.ID)})

@@ -79,7 +79,7 @@ func (q *queueAction) run(ctx context.Context, a *admin, args []string) error {
 	if err := q.reachable(a.store.Snapshot(), sel); err != nil {
 		return err
 	}
-	alter := store.Alteration{Amendment: q.what, By: a.by, Stream: q.toStream}
+	alter := store.Alteration{Amendment: q.what, By: q.op.signed(a.by), Stream: q.toStream}
 	if q.what == store.Cancel {
 		alter.Recipient = q.flags.recipient
 	}

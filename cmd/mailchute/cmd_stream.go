@@ -15,10 +15,10 @@ import (
 func (a *app) streamCommand() *cobra.Command {
 	return a.group("stream", "Streams: the queues of a server, each with its own mode and route",
 		a.streamList(), a.streamCreate(), a.streamShow(), a.streamSet(), a.streamRoute(),
-		a.streamSwitch("pause", "Stop delivering; submissions are taken and wait", "Paused", func(s *store.Stream, now time.Time) { s.Paused, s.PausedAt = true, now }),
-		a.streamSwitch("resume", "Deliver again", "Resumed", func(s *store.Stream, _ time.Time) { s.Paused = false }),
-		a.streamSwitch("archive", "Refuse submissions for good; what is queued is still delivered", "Archived", func(s *store.Stream, now time.Time) { s.Archived = now }),
-		a.streamSwitch("unarchive", "Take submissions again", "Unarchived", func(s *store.Stream, _ time.Time) { s.Archived = time.Time{} }))
+		a.streamSwitch("pause", "Stop delivering; submissions are taken and wait", "Paused", func(s *store.Stream, now time.Time, why string) { s.Paused, s.PausedAt, s.PausedWhy = true, now, why }),
+		a.streamSwitch("resume", "Deliver again", "Resumed", func(s *store.Stream, _ time.Time, _ string) { s.Paused, s.PausedWhy = false, "" }),
+		a.streamSwitch("archive", "Refuse submissions for good; what is queued is still delivered", "Archived", func(s *store.Stream, now time.Time, _ string) { s.Archived = now }),
+		a.streamSwitch("unarchive", "Take submissions again", "Unarchived", func(s *store.Stream, _ time.Time, _ string) { s.Archived = time.Time{} }))
 }
 
 // serverFlag adds --server.
@@ -342,7 +342,7 @@ func updateStream(ctx context.Context, a *admin, serverRef, id string, change fu
 }
 
 // streamSwitch is a command that flips one thing.
-func (a *app) streamSwitch(verb, short, done string, change func(*store.Stream, time.Time)) *cobra.Command {
+func (a *app) streamSwitch(verb, short, done string, change func(*store.Stream, time.Time, string)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: verb + " STREAM", Short: short, Args: cobra.ExactArgs(1),
 		Example:           fmt.Sprintf("  mailchute stream %s broadcast", verb),
@@ -360,7 +360,7 @@ func (a *app) streamSwitch(verb, short, done string, change func(*store.Stream, 
 			return op.counted(a, err, verb, on, n)
 		}
 		s, err = updateStream(ctx, a, *server, args[0], func(s *store.Stream) error {
-			change(s, a.now())
+			change(s, a.now(), string(op.why))
 			return nil
 		})
 		if err == nil {

@@ -37,6 +37,14 @@ func addOperationFlags(cmd *cobra.Command) *operation {
 	return o
 }
 
+// signed is who did it, with the reason, for the timelines of messages.
+func (o *operation) signed(by string) string {
+	if o.why == "" {
+		return by
+	}
+	return by + ": " + string(o.why)
+}
+
 // maxWhy bounds a reason, in octets.
 const maxWhy = 300
 
