@@ -111,7 +111,7 @@ func (o *overlay) takeLocked() batch {
 	o.batch++
 	b.number, b.tally = o.batch, o.tally
 	o.written, o.tally = o.tally, tally{}
-	for w := range o.writes {
+	for _, w := range o.writes {
 		if w.from.Before(b.position) {
 			b.position = w.from
 		}
@@ -122,7 +122,7 @@ func (o *overlay) takeLocked() batch {
 	if bytes.Compare(o.highest[:], o.inView[:]) > 0 {
 		o.inView = o.highest
 	}
-	o.flushing, o.dirty, o.touched = o.dirty, map[store.ID]entry{}, map[uint64]bool{}
+	o.flushing, o.dirty, o.touched = o.dirty, make(map[store.ID]entry, len(o.dirty)), map[uint64]bool{}
 	return b
 }
 

@@ -2,7 +2,6 @@ package local
 
 import (
 	"cmp"
-	"container/heap"
 	"slices"
 	"strings"
 	"time"
@@ -62,6 +61,20 @@ func (ls lanes) remove(q *queued) {
 	l.due.remove(q.ticketDue())
 }
 
+// move counts a delivery that was queued and still is.
+func (ls lanes) move(from, to *queued) {
+	l := ls[laneOf(from)]
+	if l == nil || laneOf(from) != laneOf(to) || from.held != to.held || from.stamp != to.stamp {
+		ls.remove(from)
+		ls.add(to)
+		return
+	}
+	if was, is := from.ticketDue(), to.ticketDue(); !to.held && !was.Equal(is) {
+		l.due.remove(was)
+		l.due.add(is)
+	}
+}
+
 // list returns the lanes sorted by server, stream and destination.
 func (ls lanes) list() []store.Lane {
 	out := make([]store.Lane, 0, len(ls))
@@ -86,14 +99,14 @@ type leastTime struct {
 
 const compactAt = 1024
 
-func (l *leastTime) add(t time.Time) { heap.Push(&l.added, int64(orderedNanos(t)^1<<63)) }
+func (l *leastTime) add(t time.Time) { l.added.push(int64(orderedNanos(t) ^ 1<<63)) }
 
 // remove takes away a time that was added.
 func (l *leastTime) remove(t time.Time) {
-	heap.Push(&l.removed, int64(orderedNanos(t)^1<<63))
+	l.removed.push(int64(orderedNanos(t) ^ 1<<63))
 	for len(l.removed) > 0 && len(l.added) > 0 && l.added[0] == l.removed[0] {
-		heap.Pop(&l.added)
-		heap.Pop(&l.removed)
+		l.added.pop()
+		l.removed.pop()
 	}
 	if len(l.removed) > compactAt && len(l.removed) > len(l.added)/2 {
 		l.compact()
@@ -124,15 +137,37 @@ func (l *leastTime) least() time.Time {
 	return time.Unix(0, l.added[0]).UTC()
 }
 
+// times is a heap, the least at the top. It is not container/heap's, which
+// allocates each number.
 type times []int64
 
-func (h times) Len() int           { return len(h) }
-func (h times) Less(i, j int) bool { return h[i] < h[j] }
-func (h times) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *times) Push(v any)        { *h = append(*h, v.(int64)) }
-func (h *times) Pop() any {
-	last := len(*h) - 1
-	v := (*h)[last]
-	*h = (*h)[:last]
-	return v
+func (h *times) push(v int64) {
+	*h = append(*h, v)
+	s := *h
+	i := len(s) - 1
+	for ; i > 0 && v < s[(i-1)/2]; i = (i - 1) / 2 {
+		s[i] = s[(i-1)/2]
+	}
+	s[i] = v
+}
+
+// pop takes the least away.
+func (h *times) pop() {
+	s := *h
+	last := len(s) - 1
+	v, i := s[last], 0
+	s = s[:last]
+	for child := 1; child < last; child = 2*i + 1 {
+		if child+1 < last && s[child+1] < s[child] {
+			child++
+		}
+		if v <= s[child] {
+			break
+		}
+		s[i], i = s[child], child
+	}
+	if last > 0 {
+		s[i] = v
+	}
+	*h = s
 }

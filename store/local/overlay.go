@@ -28,7 +28,7 @@ type overlay struct {
 	written  tally           // by the checkpoint under way, or the last one
 	batch    uint64          // number of that checkpoint
 	watchers map[*watcher]struct{}
-	writes   map[*writing]struct{}
+	writes   []*writing
 	gate     chan struct{} // not nil: no write may begin until it is closed
 	drained  chan struct{} // with gate: closed when no write is under way
 	room     chan struct{} // closed when a checkpoint ended
@@ -54,14 +54,17 @@ type usage struct {
 
 // writing is a write between the moment before its append and its application. No
 // checkpoint may claim a position behind where its record can lie.
-type writing struct{ from journal.Position }
+type writing struct {
+	from journal.Position
+	at   int // its place in overlay.writes
+}
 
 func newOverlay(opts Options, end func() journal.Position) *overlay {
 	return &overlay{
 		maxCount: opts.MaxOverlay, maxBytes: opts.MaxOverlayBytes, end: end,
 		kick:  make(chan struct{}, 1),
 		dirty: map[store.ID]entry{}, lanes: lanes{}, segments: map[uint64]usage{}, touched: map[uint64]bool{},
-		tally: tally{}, watchers: map[*watcher]struct{}{}, writes: map[*writing]struct{}{}, room: make(chan struct{}),
+		tally: tally{}, watchers: map[*watcher]struct{}{}, room: make(chan struct{}),
 	}
 }
 
@@ -79,8 +82,8 @@ func (o *overlay) begin(ctx context.Context) (*writing, error) {
 			}
 		}
 		if len(o.dirty)+len(o.flushing) < o.maxCount && o.bytes < o.maxBytes {
-			w := &writing{from: o.end()}
-			o.writes[w] = struct{}{}
+			w := &writing{from: o.end(), at: len(o.writes)}
+			o.writes = append(o.writes, w)
 			o.mu.Unlock()
 			return w, nil
 		}
@@ -114,7 +117,10 @@ func (o *overlay) finish(w *writing) {
 
 // ended forgets a write. The caller holds mu.
 func (o *overlay) ended(w *writing) {
-	delete(o.writes, w)
+	last := len(o.writes) - 1
+	o.writes[w.at], o.writes[last].at = o.writes[last], w.at
+	o.writes[last] = nil
+	o.writes = o.writes[:last]
 	if o.gate != nil && len(o.writes) == 0 {
 		close(o.drained)
 	}
@@ -204,26 +210,61 @@ func sizeOf(e entry) int64 {
 
 // count keeps lanes and segment usage. The caller holds mu.
 func (o *overlay) count(u update) {
+	var was, is []place
+	parts := 0
 	if u.old != nil {
-		eachQueued(u.old, o.lanes.remove)
-		for _, p := range u.old.places {
-			o.use(p, -1)
-		}
+		was, parts = u.old.places, len(u.old.parts)
 	}
 	if u.next != nil {
-		eachQueued(u.next, o.lanes.add)
-		for _, p := range u.next.places {
-			o.use(p, 1)
+		is, parts = u.next.places, max(parts, len(u.next.parts))
+	}
+	for i := range parts {
+		o.countPart(u, i)
+	}
+	for i, p := range was {
+		if i < len(is) && is[i].segment == p.segment {
+			o.use(p.segment, 0, is[i].bytes-p.bytes)
+			continue
+		}
+		o.use(p.segment, -1, -p.bytes)
+	}
+	for i, p := range is {
+		if i >= len(was) || was[i].segment != p.segment {
+			o.use(p.segment, 1, p.bytes)
 		}
 	}
 }
 
-func (o *overlay) use(p place, sign int64) {
-	n := o.segments[p.segment]
-	n.messages += sign
-	n.bytes += sign * p.bytes
-	o.segments[p.segment] = n
-	o.touched[p.segment] = true
+func (o *overlay) countPart(u update, part int) {
+	was, before := queuedIn(u.old, part)
+	is, after := queuedIn(u.next, part)
+	switch {
+	case before && after:
+		o.lanes.move(&was, &is)
+	case before:
+		o.lanes.remove(&was)
+	case after:
+		o.lanes.add(&is)
+	}
+}
+
+// queuedIn returns a delivery that a message has and that is unfinished.
+func queuedIn(s *state, part int) (q queued, ok bool) {
+	if s == nil || part >= len(s.parts) || s.parts[part].Done() {
+		return q, false
+	}
+	return queuedOf(s, s.stamp(), part), true
+}
+
+func (o *overlay) use(segment uint64, messages, bytes int64) {
+	if messages == 0 && bytes == 0 {
+		return
+	}
+	n := o.segments[segment]
+	n.messages += messages
+	n.bytes += bytes
+	o.segments[segment] = n
+	o.touched[segment] = true
 }
 
 // eachQueued calls fn for every unfinished delivery.

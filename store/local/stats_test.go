@@ -91,10 +91,10 @@ func TestStats_RebuildOfWhatWasAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	held := s.over.end()
-	w := &writing{from: held}
-	s.over.mu.Lock()
-	s.over.writes[w] = struct{}{}
-	s.over.mu.Unlock()
+	w, err := s.over.begin(t.Context())
+	if err != nil || w.from != held {
+		t.Fatalf("a write from %v, %v, want %v", w.from, err, held)
+	}
 	for range 5 {
 		deliverT(t, s, acceptT(t, s, 10))
 	}
