@@ -230,6 +230,24 @@ type buckets struct {
 	message, time, stream, queue, held, bounce, bounceID *bbolt.Bucket
 
 	blocks blocks
+	slab   slab
+	key    []byte // of the call under way: bbolt copies keys
+}
+
+// slab hands out the memory of values, which bbolt keeps until the transaction ends.
+type slab []byte
+
+const (
+	slabSize = 64 << 10
+	slabRoom = 2 << 10 // more than most values have
+)
+
+// next returns a slab with room, and its length.
+func (s slab) next() (slab, int) {
+	if cap(s)-len(s) < slabRoom {
+		s = make(slab, 0, slabSize)
+	}
+	return s, len(s)
 }
 
 func openBuckets(tx *bbolt.Tx) buckets {
@@ -255,9 +273,12 @@ func (w *buckets) entry(e entry) error {
 		return w.remove(e.state)
 	}
 	s, st := e.state, e.state.stamp()
-	err := errors.Join(w.putBounces(s, e.fresh), w.message.Put(s.msg.ID[:], encodeState(s)))
+	b, at := w.slab.next()
+	w.slab = appendState(b, s)
+	err := errors.Join(w.putBounces(s, e.fresh), w.message.Put(s.msg.ID[:], w.slab[at:]))
 	if e.fresh {
-		err = errors.Join(err, w.time.Put(st.key(), nil))
+		w.key = append(w.key[:0], st[:]...)
+		err = errors.Join(err, w.time.Put(w.key, nil))
 	} else {
 		w.progress(s, st)
 	}
@@ -277,22 +298,24 @@ func (w *buckets) progress(s *state, st stamp) {
 
 // part writes the queue and held keys of one delivery.
 func (w *buckets) part(s *state, st stamp, i int, fresh bool) error {
-	key, d := partKey(st, i), &s.parts[i]
-	if d.Done() {
+	w.key = appendPartKey(w.key[:0], st, i)
+	if s.parts[i].Done() {
 		if fresh {
 			return nil
 		}
-		return errors.Join(w.queue.Delete(key), w.held.Delete(key))
+		return errors.Join(w.queue.Delete(w.key), w.held.Delete(w.key))
 	}
 	q := queuedOf(s, st, i)
-	err := w.queue.Put(key, q.value())
+	b, at := w.slab.next()
+	w.slab = q.append(b)
+	err := w.queue.Put(w.key, w.slab[at:])
 	switch {
 	case q.held:
-		return errors.Join(err, w.held.Put(key, nil))
+		return errors.Join(err, w.held.Put(w.key, nil))
 	case fresh:
 		return err
 	}
-	return errors.Join(err, w.held.Delete(key))
+	return errors.Join(err, w.held.Delete(w.key))
 }
 
 func (w *buckets) remove(s *state) error {

@@ -25,7 +25,7 @@ func putMessage(b []byte, m *store.Message) []byte {
 	b, at := open(b, 12)
 	b = shut(putDisplay(b, &m.Header), at)
 	b = putString(b, 13, m.Tag)
-	for _, k := range slices.Sorted(maps.Keys(m.Metadata)) {
+	for _, k := range sortedKeys(m.Metadata) {
 		b, at = open(b, 14)
 		b = shut(putString(putString(b, 1, k), 2, m.Metadata[k]), at)
 	}
@@ -52,6 +52,13 @@ func putMessage(b []byte, m *store.Message) []byte {
 	}
 	b = putBool(b, 46, m.RequireTLS)
 	return putBool(b, 47, m.TLSOptional)
+}
+
+func sortedKeys(m map[string]string) []string {
+	if len(m) == 0 {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(m))
 }
 
 func bit(v bool) int {

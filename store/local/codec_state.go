@@ -13,11 +13,13 @@ import (
 const stateFormat = 1
 
 // encodeState makes the value of bucket message.
-func encodeState(s *state) []byte {
-	b := make([]byte, 5, 512)
-	b = putState(b, s)
-	b[0] = stateFormat
-	binary.BigEndian.PutUint32(b[1:], crc32.Checksum(b[5:], castagnoli))
+func encodeState(s *state) []byte { return appendState(make([]byte, 0, 512), s) }
+
+func appendState(b []byte, s *state) []byte {
+	at := len(b)
+	b = putState(append(b, stateFormat, 0, 0, 0, 0), s)
+	v := b[at:]
+	binary.BigEndian.PutUint32(v[1:], crc32.Checksum(v[5:], castagnoli))
 	return b
 }
 

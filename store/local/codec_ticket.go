@@ -34,8 +34,10 @@ func queuedOf(s *state, st stamp, part int) queued {
 	}
 }
 
-func (q *queued) value() []byte {
-	b := append(make([]byte, 0, 96), ticketFormat)
+func (q *queued) value() []byte { return q.append(make([]byte, 0, 96)) }
+
+func (q *queued) append(b []byte) []byte {
+	b = append(b, ticketFormat)
 	b = putInt(b, 1, q.server)
 	b = putString(b, 2, q.stream)
 	b = putString(b, 3, q.destination)

@@ -135,7 +135,11 @@ func (s stamp) key() []byte { return s[:] }
 
 // partKey is the key of one delivery in queue and held.
 func partKey(s stamp, part int) []byte {
-	return binary.BigEndian.AppendUint16(append(make([]byte, 0, stampSize+2), s[:]...), uint16(part))
+	return appendPartKey(make([]byte, 0, stampSize+2), s, part)
+}
+
+func appendPartKey(b []byte, s stamp, part int) []byte {
+	return binary.BigEndian.AppendUint16(append(b, s[:]...), uint16(part))
 }
 
 func parsePartKey(k []byte) (s stamp, part int, err error) {

@@ -144,7 +144,9 @@ func (w *buckets) list(fresh map[store.StreamKey][]*state, size int) error {
 			fresh[stream] = states
 		}
 		for _, st := range states {
-			if err := w.stream.Put(blockKey(prefix, st.stamp()), nil); err != nil {
+			at := st.stamp()
+			w.key = append(append(w.key[:0], prefix...), at[:]...)
+			if err := w.stream.Put(w.key, nil); err != nil {
 				return err
 			}
 		}
