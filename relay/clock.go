@@ -59,6 +59,9 @@ func (c *clock) look() (ahead time.Duration, backs int) {
 	return c.ahead, c.backs
 }
 
+// Jumped returns by how much the wall clock has jumped ahead since the process began.
+func (d *Dispatcher) Jumped() time.Duration { return d.clock.jumped() }
+
 // ClockFault returns an error that says how the wall clock has jumped since the process began, nil where it has not. The jumps
 // are not counted against mail; the error stays until the process ends, so that somebody looks at the clock.
 func (d *Dispatcher) ClockFault() error {

@@ -23,10 +23,13 @@ func TestDispatcher_ClockJumpExpiresNothing(t *testing.T) {
 			attempts.Add(1)
 			return all(j, refused(450, "rcpt"))
 		}}
-		start(t, q, d, relay.Options{Transport: tr, Now: now, Hostname: "relay.test"})
+		disp, _ := start(t, q, d, relay.Options{Transport: tr, Now: now, Hostname: "relay.test"})
 		id := q.submit("outbound", now(), "b@example.test")
 		time.Sleep(2 * time.Hour)
 		offset.Store(int64(365 * 24 * time.Hour))
+		if by := disp.Jumped(); by != 365*24*time.Hour {
+			t.Errorf("jumped by %v, want a year", by)
+		}
 		before := attempts.Load()
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()

@@ -302,22 +302,37 @@ func faulted(ctx context.Context, faults <-chan error) error {
 
 const retainEvery = time.Hour
 
-// retain forgets what is older than the retention time.
+// retain forgets what is older than the retention time. What the clock has jumped
+// ahead makes nothing older.
 func (s *server) retain(ctx context.Context) error {
-	keep := time.Duration(failpoint.Tune(failpoint.RetentionNanos, int64(s.cfg.Storage.Retention)))
-	every := time.Duration(failpoint.Tune(failpoint.RetainNanos, int64(retainEvery)))
+	r := retention{store: s.files.store, jumped: s.relay.Jumped, log: s.log}
+	r.keep = time.Duration(failpoint.Tune(failpoint.RetentionNanos, int64(s.cfg.Storage.Retention)))
+	r.every = time.Duration(failpoint.Tune(failpoint.RetainNanos, int64(retainEvery)))
+	return r.run(ctx)
+}
+
+type retention struct {
+	store interface {
+		Prune(ctx context.Context, before time.Time) (int, error)
+	}
+	jumped      func() time.Duration
+	log         *slog.Logger
+	keep, every time.Duration
+}
+
+func (r *retention) run(ctx context.Context) error {
 	for {
-		n, err := s.files.store.Prune(ctx, time.Now().Add(-keep))
+		n, err := r.store.Prune(ctx, time.Now().Add(-r.keep-r.jumped()))
 		switch {
 		case err != nil && ctx.Err() == nil:
-			s.log.Error("old messages not removed", "err", err)
+			r.log.Error("old messages not removed", "err", err)
 		case n > 0:
-			s.log.Info("old messages removed", "messages", n)
+			r.log.Info("old messages removed", "messages", n)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(every):
+		case <-time.After(r.every):
 		}
 	}
 }
