@@ -20,9 +20,6 @@ type transaction struct {
 	taken    int  // recipients answered 250, repeated ones counted
 	envelope intake.Envelope
 	seen     map[string]struct{} // recipients by mailbox
-
-	mail mailArgs // of the MAIL that go-smtp is asking about
-	rcpt rcptArgs // of the RCPT that go-smtp is asking about
 }
 
 // mailArgs are the checked arguments of one MAIL.
@@ -43,8 +40,7 @@ type rcptArgs struct {
 }
 
 // mail decides about a MAIL whose syntax is right. "" accepts.
-func (w *wire) mail() reply {
-	m := w.tx.mail
+func (w *wire) mail(m mailArgs) reply {
 	if !w.srv.auth.Alive(w.principal) {
 		w.log.authFailed(replyAuthRevoked, auth.ErrDenied)
 		return replyAuthRevoked
@@ -65,8 +61,7 @@ func (w *wire) mail() reply {
 
 // recipient decides about a RCPT whose syntax is right. "" accepts. The same
 // mailbox again is accepted and delivered to once.
-func (w *wire) recipient() reply {
-	t := w.tx.rcpt
+func (w *wire) recipient(t rcptArgs) reply {
 	if t.to.PrivateLiteral() && !w.opts.AllowPrivateLiterals {
 		w.log.addressRefused("RCPT", t.to.String(), replyPrivateLiteral, nil)
 		return replyPrivateLiteral

@@ -147,10 +147,7 @@ func (r reply) closes() bool {
 	return r.code() == 421
 }
 
-// smtpError turns a reply into what go-smtp writes as it is. go-smtp has no other
-// way to set the text of a success either: a 250 as error of Data is written
-// like any code, and the transaction ends the same way. In Mail and Rcpt it
-// would skip go-smtp's own state, so there success is a nil error.
+// smtpError turns a reply into what go-smtp writes as it is.
 func (r reply) smtpError() *smtp.SMTPError {
 	_, rest, _ := strings.Cut(string(r), " ")
 	enhanced, text, _ := strings.Cut(rest, " ")

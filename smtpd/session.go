@@ -22,23 +22,15 @@ func (s *session) Reset() { s.w.tx = transaction{} }
 // Logout implements smtp.Session.
 func (s *session) Logout() error { return nil }
 
-// Mail implements smtp.Session. The address and options are ours, see cmdMail.
-func (s *session) Mail(string, *smtp.MailOptions) (err error) {
-	defer s.caught(&err)
-	return s.verdict(s.w.mail())
-}
+// Mail implements smtp.Session. The wire keeps transactions to itself, so
+// go-smtp never gets here, nor to Rcpt and Data.
+func (s *session) Mail(string, *smtp.MailOptions) error { return replyTemporary.smtpError() }
 
-// Rcpt implements smtp.Session. The address and options are ours, see cmdRcpt.
-func (s *session) Rcpt(string, *smtp.RcptOptions) (err error) {
-	defer s.caught(&err)
-	return s.verdict(s.w.recipient())
-}
+// Rcpt implements smtp.Session.
+func (s *session) Rcpt(string, *smtp.RcptOptions) error { return replyTemporary.smtpError() }
 
-// Data implements smtp.Session. It leaves go-smtp's reader alone.
-func (s *session) Data(io.Reader) (err error) {
-	defer s.caught(&err)
-	return s.w.receive().smtpError()
-}
+// Data implements smtp.Session.
+func (s *session) Data(io.Reader) error { return replyTemporary.smtpError() }
 
 // AuthMechanisms implements smtp.AuthSession.
 func (s *session) AuthMechanisms() []string { return mechanisms() }
@@ -51,14 +43,6 @@ func (s *session) Auth(mech string) (sasl.Server, error) {
 	return &exchange{s, auth.NewPlain(func(_, username, password string) error {
 		return s.w.verify(username, password)
 	})}, nil
-}
-
-// verdict turns a reply into go-smtp's terms; "" is success.
-func (s *session) verdict(r reply) error {
-	if r == "" {
-		return nil
-	}
-	return r.smtpError()
 }
 
 // caught is the edge that every panic of a collaborator ends at.

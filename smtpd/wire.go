@@ -52,8 +52,8 @@ const (
 
 // wire is the connection as go-smtp sees it. Read gives one checked command at a
 // time; since go-smtp answers a command before it reads the next, the wire
-// knows at every Write which command the reply belongs to, and may answer
-// commands of its own in between, in order.
+// knows at every Write which command the reply belongs to, and answers others
+// itself in between, in order.
 //
 // One goroutine at a time uses a wire. Only interrupt is called from another.
 type wire struct {
@@ -83,16 +83,14 @@ type wire struct {
 	lineEnds time.Time // deadline of the command being read
 	pace     *pace     // of the transfer being read
 
-	pass       []byte // what go-smtp reads next
-	partial    []byte // of a reply that go-smtp has not completed
-	expect     expect // the command that go-smtp's next reply answers
-	override   reply  // stands in for go-smtp's next final reply
-	swallow    bool   // go-smtp's next final reply has no reader
-	terminator bool   // go-smtp's own DATA reader waits for its end
-	pushed     []byte // a command that ended a BDAT transfer
-	heard      bool   // the first octet has come
-	closing    bool   // nothing more is read or answered
-	hangup     bool   // close behind the next final reply
+	pass     []byte // what go-smtp reads next
+	partial  []byte // of a reply that go-smtp has not completed
+	expect   expect // the command that go-smtp's next reply answers
+	override reply  // stands in for go-smtp's next final reply
+	pushed   []byte // a command that ended a BDAT transfer
+	heard    bool   // the first octet has come
+	closing  bool   // nothing more is read or answered
+	hangup   bool   // close behind the next final reply
 
 	hello      string // argument of EHLO or HELO; "" before
 	nextHello  string
@@ -102,7 +100,6 @@ type wire struct {
 	authTried  bool // an AUTH has not succeeded: unknown lines may be secrets
 	principal  auth.Principal
 	tx         transaction
-	content    *content // BDAT transfer about to start
 	errors     int
 	noops      int
 	commands   int
@@ -334,8 +331,7 @@ func (w *wire) pause(d time.Duration) {
 	}
 }
 
-// Read implements net.Conn for go-smtp: exactly one command, one SASL response
-// or the end of its DATA reader.
+// Read implements net.Conn for go-smtp: exactly one command or SASL response.
 func (w *wire) Read(p []byte) (int, error) {
 	if len(w.pass) == 0 {
 		w.next()
@@ -357,21 +353,16 @@ func (w *wire) next() {
 			w.pass = w.pass[:0]
 		}
 	}()
-	if w.terminator {
-		w.terminator = false
-		w.pass = append(w.pass[:0], ".\r\n"...)
-		return
-	}
-	if w.opts.MaxMessages > 0 && w.messages >= w.opts.MaxMessages {
-		w.answer(replyTooManyMsgs)
-	}
 	for len(w.pass) == 0 && !w.closing {
-		if w.authing {
+		switch {
+		case w.authing:
 			w.readResponse()
-			continue
-		}
-		if c, ok := w.readCommand(waitCommand); ok {
-			w.dispatch(c)
+		case w.opts.MaxMessages > 0 && w.messages >= w.opts.MaxMessages:
+			w.answer(replyTooManyMsgs)
+		default:
+			if c, ok := w.readCommand(waitCommand); ok {
+				w.dispatch(c)
+			}
 		}
 	}
 }

@@ -295,8 +295,8 @@ func (w *wire) cmdStartTLS(arg string) {
 	}
 }
 
-// cmdMail and cmdRcpt give go-smtp an address of our own: it reads addresses by
-// other rules than RFC 5321, and the session takes the real one from tx.
+// cmdMail begins a transaction. Transactions are the wire's: go-smtp reads
+// addresses by other rules than RFC 5321, and content until any end.
 func (w *wire) cmdMail(arg string) {
 	switch {
 	case w.hello == "":
@@ -311,8 +311,7 @@ func (w *wire) cmdMail(arg string) {
 			w.answer(r)
 			return
 		}
-		w.tx.mail = m
-		w.hand("MAIL FROM:<>", expectMail)
+		w.judge(w.mail(m), replySenderOK)
 	}
 }
 
@@ -331,9 +330,18 @@ func (w *wire) cmdRcpt(arg string) {
 			w.answer(r)
 			return
 		}
-		w.tx.rcpt = t
-		w.hand("RCPT TO:<r@c>", expectRcpt)
+		w.judge(w.recipient(t), replyRecipientOK)
 	}
+}
+
+// judge answers a MAIL or RCPT whose syntax was right. A verdict is no error of
+// the client: a list of a thousand recipients may have thirty bad ones.
+func (w *wire) judge(verdict, accepted reply) {
+	if verdict != "" {
+		w.say(verdict)
+		return
+	}
+	w.answer(accepted)
 }
 
 func (w *wire) cmdData(arg string) {
@@ -345,8 +353,8 @@ func (w *wire) cmdData(arg string) {
 		w.answer(r)
 		return
 	}
-	w.content = nil
-	w.hand("DATA", expectData)
+	w.line(replyGoAhead)
+	w.receive(w.newDots())
 }
 
 // notReady returns the answer to DATA or BDAT when there is nobody to send to,
@@ -363,21 +371,21 @@ func (w *wire) notReady() reply {
 	return replyRcptFirst
 }
 
-// cmdBdat begins a transfer by chunks as one DATA of go-smtp. The octets of a
-// chunk that cannot be taken are read first (RFC 3030 2).
+// cmdBdat begins a transfer by chunks. The octets of a chunk that cannot be
+// taken are read first (RFC 3030 2).
 func (w *wire) cmdBdat(arg string) {
 	size, last, ok := parseChunk(arg)
 	if !ok {
 		w.answer(replyBadChunk)
 		return
 	}
+	c := w.newChunks(size, last)
 	if r := w.notReady(); r != "" {
-		w.hangup = !w.newChunks(size, last).drain() || w.hangup
+		w.hangup = !c.drain() || w.hangup
 		w.answer(r)
 		return
 	}
-	w.content = w.newChunks(size, last)
-	w.hand("DATA", expectChunks)
+	w.receive(c)
 }
 
 // parseChunk reads the argument of BDAT. 18 digits fit an int64.

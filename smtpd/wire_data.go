@@ -16,8 +16,8 @@ import (
 // queued, whatever has come so far.
 var errTransfer = errors.New("message transfer did not complete")
 
-// content reads one message from the wire, past go-smtp: after DATA up to
-// CRLF.CRLF, or the octets of BDAT chunks up to the end of the last one.
+// content reads one message from the wire: after DATA up to CRLF.CRLF, or the
+// octets of BDAT chunks up to the end of the last one.
 type content struct {
 	w    *wire
 	pace *pace
@@ -28,6 +28,9 @@ type content struct {
 	err  error              // sticky
 	done bool               // the end of the message, or of a refused chunk, has been read
 	lost reply              // why the client and we are out of step; "" while we are not
+
+	gaveUp bool  // a command between two chunks has ended the transfer
+	answer reply // to that command; "" when it is yet to be carried out
 }
 
 // newDots returns the content behind DATA.
@@ -134,10 +137,10 @@ func (c *content) nextChunk() bool {
 		case "BDAT":
 			return c.startChunk(cmd.arg)
 		case "RSET", "QUIT", "EHLO", "HELO":
-			w.pushed, w.swallow = bytes.Clone(cmd.line), true
+			w.pushed, c.gaveUp = bytes.Clone(cmd.line), true
 			return false
 		case "MAIL", "RCPT", "DATA", "AUTH", "STARTTLS":
-			w.override = replyInTransfer
+			c.gaveUp, c.answer = true, replyInTransfer
 			return false
 		}
 		w.dispatchHarmless(cmd)
@@ -185,16 +188,21 @@ func (c *content) drain() bool {
 	return c.done && c.lost == ""
 }
 
-// receive takes the message that DATA or the first BDAT has announced to go-smtp
-// and returns the final reply. go-smtp's own reader gets an end of data made by
-// the wire; it never sees the message.
-func (w *wire) receive() reply {
-	w.terminator = true
-	c := w.content
-	w.content = nil
-	if c == nil {
-		c = w.newDots()
+// receive takes one message and answers it, unless a command has given it up
+// whose own answer stands for that.
+func (w *wire) receive(c *content) {
+	r := w.submit(c)
+	w.tx = transaction{}
+	if c.gaveUp {
+		r = c.answer
 	}
+	if r != "" {
+		w.say(r)
+	}
+}
+
+// submit hands the message on and returns its final reply.
+func (w *wire) submit(c *content) reply {
 	e := w.envelope()
 	id, err := w.srv.in.Submit(w.ctx, e, c)
 	if err == nil {
@@ -213,9 +221,8 @@ func (w *wire) receive() reply {
 // taken is the end of a message that is durable. Even if its connection is gone
 // by now the reply stands.
 func (w *wire) taken(c *content, id store.ID) reply {
-	e := w.tx.envelope
 	w.hangup = !c.drain() || w.hangup
-	w.log.accepted(id, &e, c.n)
+	w.log.accepted(id, &w.tx.envelope, c.n)
 	w.noops, w.commands = 0, 0
 	w.messages++
 	return replyQueued(id)

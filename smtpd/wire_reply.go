@@ -12,10 +12,6 @@ const (
 	expectBanner expect = iota // before any command
 	expectHello
 	expectAuth
-	expectMail
-	expectRcpt
-	expectData
-	expectChunks // go-smtp was told DATA; the client has sent BDAT
 	expectReset
 	expectQuit
 	expectNothing // only a panic of go-smtp speaks now
@@ -47,11 +43,6 @@ func (w *wire) library(r reply) {
 	switch {
 	case w.closing:
 		return
-	case e == expectData && r.code() == 354:
-		w.line(replyGoAhead)
-		return
-	case e == expectChunks && r.code() == 354:
-		return // the client awaits nothing before its octets are in
 	case e == expectAuth && r.code() == 334:
 		w.authing = true
 		w.line(r)
@@ -59,10 +50,6 @@ func (w *wire) library(r reply) {
 	}
 	w.expect = expectNothing
 	w.authing = false
-	if w.swallow {
-		w.swallow = false
-		return
-	}
 	if w.override != "" {
 		r, w.override = w.override, ""
 	}
@@ -81,20 +68,14 @@ func (w *wire) final(e expect, r reply) {
 	case e == expectAuth && r.code() == 235:
 		w.authTried = false
 		w.answer(replyAuthOK)
-	case e == expectMail && ok:
-		w.answer(replySenderOK)
-	case e == expectRcpt && ok:
-		w.answer(replyRecipientOK)
 	case e == expectReset && ok:
 		w.answer(replyReset)
 	case e == expectQuit:
 		w.answer(replyBye)
 	case e == expectNothing && r.code() == 421:
 		w.answer(replyPanic)
-	case e == expectAuth && r == replyAuthDenied, e == expectMail, e == expectRcpt, e == expectData, e == expectChunks:
-		// A verdict is no error of the client: a list of a thousand recipients
-		// may have thirty bad ones, and failed logins have a limit of their own.
-		w.say(r)
+	case e == expectAuth && r == replyAuthDenied:
+		w.say(r) // failed logins have a limit of their own
 	default:
 		w.answer(r)
 	}
