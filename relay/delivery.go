@@ -20,7 +20,7 @@ const holdAfter = 3
 const claimRetry = 5 * time.Second
 
 // attempt claims one delivery, tries it and records the result. It returns when there is nothing more to do about it
-// now. It is the root of its goroutine: a panic outside of the attempt itself leaves the delivery to the end of its
+// now. Nothing above it recovers: a panic outside of the attempt itself leaves the delivery to the end of its
 // lease.
 func (d *Dispatcher) attempt(ctx context.Context, st start) (o outcome) {
 	defer func() {

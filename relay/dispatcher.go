@@ -11,8 +11,8 @@ import (
 	"github.com/mailchute/mailchute/store"
 )
 
-// Dispatcher sends what is due. One goroutine, that of Run, owns the schedule; each attempt runs in a goroutine of its
-// own, started only after it has its place within all limits.
+// Dispatcher sends what is due. One goroutine, that of Run, owns the schedule; each attempt has a goroutine to itself, and
+// begins only after it has its place within all limits.
 type Dispatcher struct {
 	queue     store.Queue
 	directory store.Directory
@@ -21,6 +21,7 @@ type Dispatcher struct {
 	log       eventLog
 
 	tickets  chan []store.Ticket
+	starts   chan start // with room for all that may be under way
 	finished chan flight
 	running  sync.Mutex           // held by Run, while it uses what follows
 	life     atomic.Pointer[life] // nil while Run does not run
@@ -29,7 +30,8 @@ type Dispatcher struct {
 	panicked panics
 	clock    *clock
 
-	saving     bool // the loop's, as are the next two
+	crew       int  // goroutines that make attempts; the loop's, as are the next three
+	saving     bool
 	notedSites int64
 	keptSites  []siteKept
 	backs      int // how often the clock had gone back when Run's goroutine looked last
@@ -84,6 +86,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	defer d.running.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	var work sync.WaitGroup
+	d.starts, d.crew = make(chan start, d.opts.Limits.Total), 0
 	watched := make(chan error, 1)
 	work.Go(func() { watched <- d.watch(ctx) })
 	d.sched = newSchedule(d.opts.Limits, d.directory.Snapshot())
@@ -99,8 +102,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	cancel()
 	work.Wait()
 	for len(d.finished) > 0 {
-		f := <-d.finished
-		d.sched.done(f.start, f.outcome, unixNano(d.opts.Now()))
+		d.done(<-d.finished)
 	}
 	d.noteAll(ctx)
 	if cerr := d.transport.Close(); cerr != nil {
@@ -126,12 +128,9 @@ func (d *Dispatcher) loop(ctx context.Context, l *life, work *sync.WaitGroup, wa
 		d.launch(ctx, work, timer)
 		select {
 		case batch := <-d.tickets:
-			now := unixNano(d.opts.Now())
-			for _, t := range batch {
-				d.sched.add(t, now)
-			}
+			d.add(batch)
 		case f := <-d.finished:
-			d.sched.done(f.start, f.outcome, unixNano(d.opts.Now()))
+			d.done(f)
 		case <-d.directory.Changed(d.sched.snapshot.Revision):
 			d.sched.directory(d.directory.Snapshot())
 		case look := <-l.asked:
@@ -142,8 +141,32 @@ func (d *Dispatcher) loop(ctx context.Context, l *life, work *sync.WaitGroup, wa
 		case <-ctx.Done():
 			return nil
 		}
+		d.drain()
 	}
 }
+
+// drain takes in what has come meanwhile, so that one look at what may start serves all of it.
+func (d *Dispatcher) drain() {
+	for range cap(d.finished) {
+		select {
+		case f := <-d.finished:
+			d.done(f)
+		case batch := <-d.tickets:
+			d.add(batch)
+		default:
+			return
+		}
+	}
+}
+
+func (d *Dispatcher) add(batch []store.Ticket) {
+	now := unixNano(d.opts.Now())
+	for _, t := range batch {
+		d.sched.add(t, now)
+	}
+}
+
+func (d *Dispatcher) done(f flight) { d.sched.done(f.start, f.outcome, unixNano(d.opts.Now())) }
 
 // watchEnd tells an orderly stop from an engine that went away.
 func watchEnd(ctx context.Context, err error) error {
@@ -177,7 +200,7 @@ func (d *Dispatcher) launch(ctx context.Context, work *sync.WaitGroup, timer *ti
 		if !ok {
 			break
 		}
-		work.Go(func() { d.finished <- flight{st, d.attempt(ctx, st)} })
+		d.begin(ctx, work, st)
 	}
 	d.note(ctx, func(f func()) { work.Go(f) })
 	d.noteSites(ctx, now, func(f func()) { work.Go(f) })
@@ -186,6 +209,28 @@ func (d *Dispatcher) launch(ctx context.Context, work *sync.WaitGroup, timer *ti
 		sleep = min(sleep, time.Duration(due-now))
 	}
 	timer.Reset(sleep)
+}
+
+// begin hands an attempt to a goroutine that made one before, or to a new one where all of them are under way. An attempt is
+// many calls deep, and the stack of a new goroutine would grow and be copied for each.
+func (d *Dispatcher) begin(ctx context.Context, work *sync.WaitGroup, st start) {
+	if d.crew < d.sched.flying {
+		d.crew++
+		work.Go(func() { d.serve(ctx) })
+	}
+	d.starts <- st
+}
+
+// serve makes attempts until ctx ends.
+func (d *Dispatcher) serve(ctx context.Context) {
+	for {
+		select {
+		case st := <-d.starts:
+			d.finished <- flight{st, d.attempt(ctx, st)}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Status is the state of the schedule at one moment.
