@@ -200,7 +200,7 @@ func (n *network) startTLS(ctx context.Context, c *conn) *fault {
 	state := tc.ConnectionState()
 	c.tls = achieved(c.target, c.pact, state)
 	c.secure = words(c.tls)
-	c.talk.note("%s", c.secure)
+	c.talk.remark(c.secure)
 	if c.pact.testing && c.flaw == "" {
 		c.flaw = n.rehearse(c.target.host, state)
 	}

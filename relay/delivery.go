@@ -172,7 +172,11 @@ func (d *Dispatcher) send(ctx context.Context, c store.Claimed, st start, stream
 		results = append(results, Result{Err: errNoResult})
 	}
 	s.known = results
-	decision := d.next(Attempt{Claimed: c, Open: open, Results: results, Conversation: talk.conversation()})
+	ended := Attempt{Claimed: c, Open: open, Results: results}
+	if slices.ContainsFunc(results, func(r Result) bool { return r.Verdict() != Delivered }) {
+		ended.Conversation = talk.conversation()
+	}
+	decision := d.next(ended)
 	if act == actRedirect {
 		decision.Suppress = nil // the addresses were never written to
 	}

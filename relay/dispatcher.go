@@ -30,7 +30,7 @@ type Dispatcher struct {
 	panicked panics
 	clock    *clock
 
-	crew       int  // goroutines that make attempts; the loop's, as are the next three
+	crew       int // goroutines that make attempts; the loop's, as are the next three
 	saving     bool
 	notedSites int64
 	keptSites  []siteKept

@@ -181,7 +181,7 @@ func (n *network) deliver(ctx context.Context, e *errand) {
 			break
 		}
 		if f != nil {
-			transcriptOf(ctx).note("%s", f.reply.Text)
+			transcriptOf(ctx).remark(f.reply.Text)
 			if last = worse(last, f); f.short {
 				break
 			}

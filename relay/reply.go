@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -66,12 +67,15 @@ func readReply(br *bufio.Reader) (wireReply, error) {
 
 // readReplyLine returns a line without its end, taking its octets from the budget.
 func readReplyLine(br *bufio.Reader, budget *int) (string, error) {
-	var line []byte
+	var line []byte // of what did not fit into the buffer
 	for {
 		part, err := br.ReadSlice('\n')
 		*budget -= len(part)
 		if *budget < 0 {
 			return "", errReplyTooLong
+		}
+		if err == nil && line == nil {
+			return string(bytes.TrimRight(part, "\r\n")), nil
 		}
 		line = append(line, part...)
 		switch {
@@ -112,8 +116,9 @@ func splitReplyLine(line string) (code int, text string, more bool, err error) {
 // could act on a terminal or a log.
 func (r wireReply) stored(host, phase string, at time.Time) store.Reply {
 	out := store.Reply{Code: r.code, Command: phase, Host: host, At: at}
-	lines := make([]string, len(r.lines))
-	for i, l := range r.lines {
+	var room [4]string
+	lines := append(room[:0], r.lines...)
+	for i, l := range lines {
 		enhanced, rest, ok := cutEnhanced(l, r.code)
 		switch {
 		case !ok:
@@ -131,20 +136,18 @@ func (r wireReply) stored(host, phase string, at time.Time) store.Reply {
 // cutEnhanced splits an enhanced status code of the reply's class off the text.
 func cutEnhanced(text string, code int) (enhanced [3]int, rest string, ok bool) {
 	word, rest, _ := strings.Cut(text, " ")
-	parts := strings.Split(word, ".")
-	if len(parts) != 3 {
-		return enhanced, text, false
-	}
-	for i, p := range parts {
-		if len(p) == 0 || len(p) > 3 {
+	for i := range enhanced {
+		part, after, more := strings.Cut(word, ".")
+		if len(part) == 0 || len(part) > 3 || more != (i < 2) {
 			return [3]int{}, text, false
 		}
-		for _, c := range []byte(p) {
+		for _, c := range []byte(part) {
 			if c < '0' || c > '9' {
 				return [3]int{}, text, false
 			}
 			enhanced[i] = enhanced[i]*10 + int(c-'0')
 		}
+		word = after
 	}
 	if enhanced[0] != code/100 {
 		return [3]int{}, text, false
@@ -163,6 +166,9 @@ func excerpt(line string) string {
 // escape makes text of a stranger fit for storing and showing: at most 1 KiB of valid UTF-8 without control or invisible
 // characters, those written as \xNN or \uNNNN.
 func escape(s string) string {
+	if len(s) <= maxReplyText && printable(s) {
+		return s
+	}
 	var b strings.Builder
 	for len(s) > 0 {
 		r, size := utf8.DecodeRuneInString(s)
@@ -182,4 +188,14 @@ func escape(s string) string {
 		s = s[size:]
 	}
 	return b.String()
+}
+
+// printable tells whether text is of printable ASCII alone.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"sync"
 
 	"github.com/mailchute/mailchute/internal/failpoint"
@@ -259,7 +260,7 @@ func (t *transaction) transfer(ctx context.Context, body io.Reader, release func
 		t.decideAll(t.c.broken(ctx, phaseBody, context.Cause(ctx)))
 		return
 	}
-	t.c.talk.note("%d octets of content and %s", t.env.message.Size, t.end())
+	t.c.talk.remark(strconv.FormatInt(t.env.message.Size, 10) + " octets of content and " + t.end())
 	detached := context.WithoutCancel(ctx)
 	failpoint.Hit(failpoint.RelayContent)
 	if err := out.Close(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/mailchute/mailchute/store"
 )
@@ -21,22 +22,48 @@ const (
 
 // transcript records the conversation of one attempt. It crosses Transport in the context, as the traces of
 // net/http/httptrace do: a Transport that knows nothing of it records nothing. All methods work on nil.
+//
+// Lines are kept as they came, since few transcripts are ever read: that of a delivered message is thrown away.
 type transcript struct {
 	attempt int
 	wall    time.Time
 	began   time.Time // for the monotonic clock
 
 	mu      sync.Mutex // guards what follows
-	head    []store.Line
-	tail    []store.Line
+	head    []spoken
+	tail    []spoken
 	missing int
 	hosts   []string // the mail hosts that were found, nil where none were asked for
+}
+
+// spoken is one line.
+type spoken struct {
+	after time.Duration
+	who   store.Speaker
+	code  int  // of a reply, 0 where the text is all
+	more  bool // lines of that reply follow
+	text  string
+}
+
+func (l spoken) line() store.Line {
+	text := l.text
+	if l.code != 0 {
+		sign := " "
+		if l.more {
+			sign = "-"
+		}
+		text = fmt.Sprintf("%03d%s%s", l.code, sign, text)
+	}
+	if text = escape(text); len(text) > transcriptText {
+		text = strings.ToValidUTF8(text[:transcriptText-3], "") + "..."
+	}
+	return store.Line{After: l.after.Milliseconds(), Speaks: l.who, Text: text}
 }
 
 type transcriptKey struct{}
 
 func record(ctx context.Context, attempt int, now time.Time) (context.Context, *transcript) {
-	t := &transcript{attempt: attempt, wall: now, began: time.Now()}
+	t := &transcript{attempt: attempt, wall: now, began: time.Now(), head: make([]spoken, 0, 12)}
 	return context.WithValue(ctx, transcriptKey{}, t), t
 }
 
@@ -45,14 +72,13 @@ func transcriptOf(ctx context.Context) *transcript {
 	return t
 }
 
-func (t *transcript) add(who store.Speaker, text string) {
+func (t *transcript) add(l spoken) {
 	if t == nil {
 		return
 	}
-	if text = escape(text); len(text) > transcriptText {
-		text = strings.ToValidUTF8(text[:transcriptText-3], "") + "..."
+	if l.after = time.Since(t.began); len(l.text) > transcriptText+utf8.UTFMax { // escaping makes nothing shorter
+		l.text = strings.Clone(l.text[:transcriptText+utf8.UTFMax])
 	}
-	l := store.Line{After: time.Since(t.began).Milliseconds(), Speaks: who, Text: text}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.head) < transcriptHead {
@@ -68,9 +94,11 @@ func (t *transcript) add(who store.Speaker, text string) {
 
 func (t *transcript) note(format string, args ...any) {
 	if t != nil {
-		t.add(store.Note, fmt.Sprintf(format, args...))
+		t.remark(fmt.Sprintf(format, args...))
 	}
 }
+
+func (t *transcript) remark(text string) { t.add(spoken{who: store.Note, text: text}) }
 
 // said records one of our commands. While the session authenticates nothing but the mechanism is kept.
 func (t *transcript) said(line string, secret bool) {
@@ -85,7 +113,7 @@ func (t *transcript) said(line string, secret bool) {
 			line = "***"
 		}
 	}
-	t.add(store.Client, line)
+	t.add(spoken{who: store.Client, text: line})
 }
 
 // heard records a reply, line by line. A host may repeat a password that it was given, so of an answer to AUTH only the
@@ -95,15 +123,11 @@ func (t *transcript) heard(r wireReply, secret bool) {
 		return
 	}
 	if secret {
-		t.add(store.Remote, fmt.Sprintf("%d ***", r.code))
+		t.add(spoken{who: store.Remote, code: r.code, text: "***"})
 		return
 	}
 	for i, l := range r.lines {
-		sign := "-"
-		if i == len(r.lines)-1 {
-			sign = " "
-		}
-		t.add(store.Remote, fmt.Sprintf("%03d%s%s", r.code, sign, l))
+		t.add(spoken{who: store.Remote, code: r.code, more: i < len(r.lines)-1, text: l})
 	}
 }
 
@@ -134,5 +158,12 @@ func (t *transcript) mailHosts() []string {
 func (t *transcript) conversation() store.Conversation {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return store.Conversation{Attempt: t.attempt, Began: t.wall, Lines: slices.Concat(t.head, t.tail), Missing: t.missing}
+	lines := make([]store.Line, 0, len(t.head)+len(t.tail))
+	for _, l := range t.head {
+		lines = append(lines, l.line())
+	}
+	for _, l := range t.tail {
+		lines = append(lines, l.line())
+	}
+	return store.Conversation{Attempt: t.attempt, Began: t.wall, Lines: lines, Missing: t.missing}
 }
