@@ -62,7 +62,7 @@ func (k *Keeper) check(ctx context.Context, d store.Domain) (store.DomainCheck, 
 	for i, key := range keys {
 		lookups.Go(func() { findings[i] = k.checkKey(ctx, d, key) })
 	}
-	lookups.Go(func() { findings[len(keys)] = k.checkSPF(ctx, d.Name) })
+	lookups.Go(func() { findings[len(keys)] = k.checkSPF(ctx, k.spfName(d)) })
 	lookups.Go(func() { findings[len(keys)+1] = k.checkDMARC(ctx, d.Name) })
 	if d.ReturnPath != "" {
 		lookups.Go(func() { findings[len(keys)+2] = k.checkReturnPath(ctx, d) })
@@ -133,6 +133,17 @@ func notSeen(f store.DomainFinding, err error) store.DomainFinding {
 		f.Status, f.Problem = StatusFailed, "DNS failed: "+cut(err.Error())
 	}
 	return f
+}
+
+// spfName is the host of the reverse-path, whose SPF record receivers look at: that of the records which are printed.
+func (k *Keeper) spfName(d store.Domain) string {
+	switch {
+	case k.opts.ReturnPath == "":
+		return d.Name
+	case !d.ReturnPathVerified.IsZero():
+		return d.ReturnPath
+	}
+	return k.opts.ReturnPath
 }
 
 func (k *Keeper) checkSPF(ctx context.Context, domain string) store.DomainFinding {

@@ -117,6 +117,41 @@ func TestVerify_LooksAtSPFAndDMARC(t *testing.T) {
 	}
 }
 
+// TestVerify_LooksAtTheSPFRecordThatCounts, which is the one that it prints.
+func TestVerify_LooksAtTheSPFRecordThatCounts(t *testing.T) {
+	w := newWorld(t)
+	mx := &mailHosts{mx: map[string][]string{"bounces.example.net": {"mx.example.net"}}}
+	w.keeper = domains.NewKeeper(w.dir, w.keyring, domains.Options{Resolver: w.zone, MX: mx, ReturnPath: "bounces.example.net", Now: func() time.Time { return w.now }})
+	d := w.live("example.com")
+	w.zone.set("bounces.example.net", "v=spf1 a:mx.example.net -all")
+	seen := func() (name, status string) {
+		t.Helper()
+		d = w.verify(d)
+		for _, f := range d.Check.Findings {
+			if f.Purpose == domains.PurposeSPF {
+				return f.Name, f.Status
+			}
+		}
+		return "", ""
+	}
+	if name, status := seen(); name != "bounces.example.net" || status != domains.StatusOK {
+		t.Errorf("SPF of %s is %s, want that of the host of return paths", name, status)
+	}
+	d, err := w.keeper.SetReturnPath(t.Context(), d.ID, "back.example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name, _ := seen(); name != "bounces.example.net" {
+		t.Errorf("SPF of %s was looked at before its host is used", name)
+	}
+	mx.set("back.example.com", "mx.example.net")
+	w.zone.set("back.example.com", "v=spf1 a:mx.example.net -all")
+	w.verify(d)
+	if name, status := seen(); name != "back.example.com" || status != domains.StatusOK {
+		t.Errorf("SPF of %s is %s, want that of the domain's own host", name, status)
+	}
+}
+
 func TestRotate_OldPairSignsUntilTheNewIsSeen(t *testing.T) {
 	w := newWorld(t)
 	d := w.live("example.com")

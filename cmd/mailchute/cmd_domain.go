@@ -291,6 +291,8 @@ func (a *admin) zone(records []domains.Record) {
 			a.say("; still needed for mail on its way:\n%s", r.Zone())
 		case r.Needed:
 			a.say("%s", r.Zone())
+		case r.Type == "CNAME": // the operator has asked for it, and it is merged with nothing
+			a.say(";\n; %s: %s\n%s", r.Purpose, r.Advice, r.Zone())
 		default:
 			a.say(";\n; %s: %s\n; %s", r.Purpose, r.Advice, r.Zone())
 		}
