@@ -250,6 +250,11 @@ func TestMessages(t *testing.T) {
 		got != "[map[Email:b@y.example Name:<nil>] map[Email:jd@y.example Name:Doe, Jörg]] [map[Email:c@y.example Name:Cy]] [map[Email:d@y.example Name:<nil>]]" {
 		t.Errorf("names: %s", got)
 	}
+	for _, m := range wantOK(t, r.as("GET", "/messages/outbound?count=5&offset=0", "")).list("Messages") {
+		if files := map[bool]string{true: "[f.txt]", false: "[]"}[m["MessageID"] == one]; fmt.Sprint(m["Attachments"]) != files {
+			t.Errorf("Attachments of %v in a list: %v, want %s", m["MessageID"], m["Attachments"], files)
+		}
+	}
 	d := wantOK(t, r.as("GET", "/messages/outbound/"+one+"/details", ""))
 	if d.text("TextBody") != "t\r\n" && d.text("TextBody") != "t" || !strings.HasPrefix(d.text("HtmlBody"), "<p>h") || d.text("Status") != "Queued" ||
 		d.list("Bcc")[0]["Email"] != "hidden@w.example" || fmt.Sprint(d.body["Attachments"]) != "[f.txt]" || d.text("Subject") != "s" || fmt.Sprint(d.body["MessageEvents"]) != "[]" {

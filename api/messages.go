@@ -151,7 +151,7 @@ func outbound(r store.Record, sandbox bool) outboundMessage {
 	m := r.Message
 	o := outboundMessage{
 		Tag: m.Tag, MessageID: m.ID.String(), MessageStream: m.Stream, To: persons(m.Header.To, m.Header.Names), Cc: persons(m.Header.Cc, m.Header.Names[min(len(m.Header.To), len(m.Header.Names)):]), Bcc: []person{},
-		Recipients: []string{}, ReceivedAt: stamp(m.Accepted), From: m.Header.From, Subject: m.Header.Subject, Attachments: []string{},
+		Recipients: []string{}, ReceivedAt: stamp(m.Accepted), From: m.Header.From, Subject: m.Header.Subject, Attachments: append([]string{}, m.Header.Attachments...),
 		Status: status(r), TrackOpens: m.TrackOpens != nil && *m.TrackOpens, TrackLinks: m.TrackLinks, Metadata: m.Metadata, Sandboxed: sandbox,
 	}
 	if o.TrackLinks == "" {

@@ -56,7 +56,7 @@ func messageDetails(c *call) (any, *Error) {
 		return nil, e
 	}
 	d := messageDetail{outbound(r, c.snapshot().Servers[r.Message.Server].DeliveryType == store.Sandbox), []messageEvent{}}
-	d.Attachments = append(d.Attachments, content.Attachments...)
+	d.Attachments = append([]string{}, content.Attachments...) // also where it was taken before lists had them
 	for _, event := range r.Events {
 		d.MessageEvents = append(d.MessageEvents, events(event, r)...)
 	}

@@ -30,6 +30,7 @@ type submission struct {
 	controls message.Controls
 	dkim     *dkim.BodyHasher             // nil where nobody signs for the author
 	off      map[string]store.Suppression // recipients that the stream does not write to
+	files    *message.FileNames           // nil where there are no parts
 	once     *once                        // nil where nothing tells that it came before
 	request  [32]byte                     // of once
 }
@@ -159,6 +160,9 @@ func (s *submission) commit(ctx context.Context, body io.Reader) error {
 	if s.once != nil && s.once.body != nil {
 		to = io.MultiWriter(to, s.once.body)
 	}
+	if s.files = message.NewFileNames(s.header); s.files != nil {
+		to = io.MultiWriter(to, s.files)
+	}
 	if _, err := io.CopyBuffer(to, body, s.memory.copy[:]); err != nil {
 		return err
 	}
@@ -207,7 +211,7 @@ func (s *submission) record() store.Message {
 		ID: s.id, Server: s.server.ID, Stream: s.stream.ID, Accepted: s.now,
 		From: e.From, UTF8: e.UTF8, EightBit: s.content.EightBit(), Ret: e.Ret, EnvID: e.EnvID,
 		RequireTLS: e.RequireTLS, TLSOptional: !e.RequireTLS && s.header.TLSOptional(),
-		Header: display(s.header), DKIMBody: s.bodyHash(), Tag: s.controls.Tag, Metadata: metadata(s.controls),
+		Header: s.display(), DKIMBody: s.bodyHash(), Tag: s.controls.Tag, Metadata: metadata(s.controls),
 		TrackOpens: s.controls.TrackOpens, TrackLinks: s.controls.TrackLinks,
 		Unsubscribe: s.unsubscribe(),
 		ReturnHost:  s.returnHost(),
@@ -235,13 +239,17 @@ const (
 	displayAddresses = 50
 )
 
-func display(h *message.Header) store.Display {
+func (s *submission) display() store.Display {
+	h := s.header
 	d := store.Display{Subject: cut(h.Get("Subject")), From: cut(h.Get("From")), MessageID: cut(h.Get("Message-ID"))}
 	var to, cc []string
 	d.To, to = addresses(h, "To")
 	d.Cc, cc = addresses(h, "Cc")
 	if names := append(to, cc...); slices.ContainsFunc(names, func(name string) bool { return name != "" }) {
 		d.Names = names
+	}
+	for _, name := range s.files.Names() {
+		d.Attachments = append(d.Attachments, cut(name))
 	}
 	return d
 }

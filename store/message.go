@@ -72,6 +72,8 @@ type Display struct {
 	// Names are the display names of To, then of Cc, "" where one has none; empty
 	// where none of them has one.
 	Names []string `json:"names,omitempty"`
+	// Attachments are the names of the files in the message.
+	Attachments []string `json:"attachments,omitempty"`
 }
 
 // State is where a recipient stands.

@@ -9,6 +9,7 @@ import (
 	"mime/multipart"
 	"mime/quotedprintable"
 	"net/mail"
+	"slices"
 	"strings"
 	"testing"
 
@@ -230,6 +231,25 @@ func saysWhatItWasTold(t *rapid.T) {
 	if err != nil || ends(content.Text) != ends(l.Text) || ends(content.HTML) != ends(l.HTML) || len(content.Attachments) != len(l.Attachments) {
 		t.Fatalf("ReadContent = %+v, %v", content, err)
 	}
+	if names := fileNames(t, raw); !slices.Equal(names, content.Attachments) {
+		t.Fatalf("FileNames = %q, ReadContent %q in\n%s", names, content.Attachments, raw)
+	}
+}
+
+func fileNames(t rapid.TB, raw []byte) []string {
+	t.Helper()
+	h, body, err := message.ReadHeader(bytes.NewReader(raw), message.HeaderLimits{UTF8: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := message.NewFileNames(h)
+	if n == nil {
+		return nil
+	}
+	if _, err := io.Copy(n, body); err != nil {
+		t.Fatal(err)
+	}
+	return n.Names()
 }
 
 func checkParts(t *rapid.T, l compose.Letter, parts []leaf) {

@@ -185,6 +185,9 @@ func putDisplay(b []byte, d *store.Display) []byte {
 	for _, name := range d.Names {
 		b = putText(b, 41, name)
 	}
+	for _, name := range d.Attachments {
+		b = putText(b, 62, name)
+	}
 	return b
 }
 
@@ -216,6 +219,10 @@ func readDisplay(f *fields, d *store.Display) {
 		case 41:
 			if !f.light {
 				d.Names = append(d.Names, f.text)
+			}
+		case 62:
+			if !f.light {
+				d.Attachments = append(d.Attachments, f.text)
 			}
 		default:
 			f.unknown("header")

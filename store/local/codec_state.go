@@ -26,7 +26,7 @@ func appendState(b []byte, s *state) []byte {
 // decodeState is the inverse of encodeState. It keeps nothing of v.
 func decodeState(v []byte) (*state, error) { return decodeStateAs(v, false) }
 
-// decodeLight is decodeState without events, body, places, and To, Cc and names of
+// decodeLight is decodeState without events, body, places, and To, Cc, names and files of
 // the header: a third of the time. The result is for reading what searches compare.
 func decodeLight(v []byte) (*state, error) { return decodeStateAs(v, true) }
 

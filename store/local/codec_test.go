@@ -27,7 +27,7 @@ func fullState() *state {
 		msg: &store.Message{
 			ID: store.ID{1, 2, 3, 15: 16}, Server: math.MaxInt64, Stream: "outbound", Accepted: moment, From: "a@example.com",
 			UTF8: true, EightBit: true, Ret: "FULL", EnvID: "env", Size: 1 << 40, BodyHash: [32]byte{31: 1}, DKIMBody: [32]byte{30: 2}, Request: [32]byte{29: 3},
-			Header: store.Display{Subject: "s", From: "f", To: []string{"a", "", "b"}, Cc: []string{""}, MessageID: "m", Names: []string{"A", "", "", ""}},
+			Header: store.Display{Subject: "s", From: "f", To: []string{"a", "", "b"}, Cc: []string{""}, MessageID: "m", Names: []string{"A", "", "", ""}, Attachments: []string{"a.pdf", ""}},
 			Tag:    "t", Metadata: map[string]string{"k": "v", "": ""}, TrackOpens: &yes, TrackLinks: "None",
 			Credential: "smtp-token 4", Client: netip.MustParseAddr("fe80::1%eth0"), Protocol: "HTTP", Unsubscribe: "https://u.example/", ReturnHost: "b.example.com", Bounce: true, About: store.ID{9},
 		},

@@ -127,7 +127,7 @@ func (s *state) message() store.Message {
 	m := *s.msg
 	m.Metadata = maps.Clone(m.Metadata)
 	m.Header.To, m.Header.Cc = slices.Clone(m.Header.To), slices.Clone(m.Header.Cc)
-	m.Header.Names = slices.Clone(m.Header.Names)
+	m.Header.Names, m.Header.Attachments = slices.Clone(m.Header.Names), slices.Clone(m.Header.Attachments)
 	if m.TrackOpens != nil {
 		v := *m.TrackOpens
 		m.TrackOpens = &v

@@ -106,7 +106,7 @@ func (e *env) wantErr(what string, got, want error) {
 func mail(accepted time.Time, destinations ...string) (store.Message, []store.Delivery) {
 	m := store.Message{
 		ID: store.NewID(), Server: 7, Stream: "outbound", Accepted: accepted, From: "app@example.com",
-		Header: store.Display{Subject: "Grüße", From: "App <app@example.com>", To: []string{"rcpt@one.example", ""}, MessageID: "x@example.com", Names: []string{"Rita", ""}},
+		Header: store.Display{Subject: "Grüße", From: "App <app@example.com>", To: []string{"rcpt@one.example", ""}, MessageID: "x@example.com", Names: []string{"Rita", ""}, Attachments: []string{"Größe.pdf", ""}},
 		Tag:    "welcome", Metadata: map[string]string{"color": "blue", "": "empty"}, Credential: "server-token 3", Protocol: "ESMTPSA",
 		Client: netip.MustParseAddr("2001:db8::25"), DKIMBody: sha256.Sum256([]byte("body")),
 	}
