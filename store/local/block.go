@@ -306,7 +306,12 @@ func postingsOf(states []*state) []posted {
 	for i, s := range states {
 		s.terms(func(t term) { all = append(all, posted{t, uint16(i)}) })
 	}
-	slices.SortFunc(all, func(a, b posted) int { return cmp.Or(cmp.Compare(a.term, b.term), cmp.Compare(a.n, b.n)) })
+	slices.SortFunc(all, func(a, b posted) int {
+		if a.term == b.term {
+			return int(a.n) - int(b.n)
+		}
+		return cmp.Compare(a.term, b.term)
+	})
 	return slices.Compact(all)
 }
 

@@ -1,7 +1,6 @@
 package local
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -25,10 +24,7 @@ func putMessage(b []byte, m *store.Message) []byte {
 	b, at := open(b, 12)
 	b = shut(putDisplay(b, &m.Header), at)
 	b = putString(b, 13, m.Tag)
-	for _, k := range sortedKeys(m.Metadata) {
-		b, at = open(b, 14)
-		b = shut(putString(putString(b, 1, k), 2, m.Metadata[k]), at)
-	}
+	b = putMetadata(b, m.Metadata)
 	if m.TrackOpens != nil {
 		b = putUint(b, 15, 1+uint64(bit(*m.TrackOpens)))
 	}
@@ -54,11 +50,19 @@ func putMessage(b []byte, m *store.Message) []byte {
 	return putBool(b, 47, m.TLSOptional)
 }
 
-func sortedKeys(m map[string]string) []string {
-	if len(m) == 0 {
-		return nil
+func putMetadata(b []byte, m map[string]string) []byte {
+	var few [8]string // on the stack
+	keys := few[:0]
+	for k := range m {
+		keys = append(keys, k)
 	}
-	return slices.Sorted(maps.Keys(m))
+	slices.Sort(keys)
+	for _, k := range keys {
+		var at int
+		b, at = open(b, 14)
+		b = shut(putString(putString(b, 1, k), 2, m[k]), at)
+	}
+	return b
 }
 
 func bit(v bool) int {

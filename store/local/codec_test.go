@@ -224,6 +224,10 @@ func TestOrderedNanos_TimesBeyondRangeStayInOrder(t *testing.T) {
 	if !slices.IsSorted(got) {
 		t.Errorf("orderedNanos = %v, want it sorted", got)
 	}
+	first, last := time.Date(1678, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2262, 1, 1, 0, 0, 0, -1, time.UTC)
+	if orderedNanos(first.Add(-1)) != 0 || orderedNanos(first) == 0 || orderedNanos(last) == math.MaxUint64 || orderedNanos(last.Add(1)) != math.MaxUint64 {
+		t.Error("orderedNanos does not cut off times before 1678 and after 2261")
+	}
 }
 
 // TestLeastTime compares with a sorted list, over enough removals behind a top

@@ -112,14 +112,21 @@ func stampOf(accepted time.Time, id store.ID) (s stamp) {
 	return s
 }
 
+// The first second of 1678 and the last one of 2261. Between them nanoseconds fit
+// into 64 bits.
+const (
+	firstSecond = -9214560000
+	lastSecond  = 9214646399
+)
+
 // orderedNanos maps a time to a number of the same order. Times beyond what 64
 // bits of nanoseconds hold become the nearest that they do.
 func orderedNanos(t time.Time) uint64 {
 	const signBit = 1 << 63
-	switch y := t.Year(); {
-	case y < 1678:
+	switch s := t.Unix(); {
+	case s < firstSecond:
 		return 0
-	case y > 2261:
+	case s > lastSecond:
 		return math.MaxUint64
 	}
 	return uint64(t.UnixNano()) ^ signBit
