@@ -203,6 +203,35 @@ func TestDedupe_AcrossTheTurnOfAWindow(t *testing.T) {
 	}
 }
 
+// Two contents of one Message-ID and envelope at the same moment have reserved the
+// same ID: the later one is refused for now, and its repetition is a message of its own.
+func TestDedupe_AnotherContentAtOnce(t *testing.T) {
+	d := newDesk(t)
+	other := strings.Replace(letter, "body", "other", 1)
+	var quick store.ID
+	slow := io.MultiReader(strings.NewReader(letter), readerFunc(func([]byte) (int, error) {
+		if quick.IsZero() {
+			quick = d.submit(envelope(serverToken), other)
+		}
+		return 0, io.EOF
+	}))
+	_, err := d.Submit(t.Context(), envelope(serverToken), slow)
+	var r *intake.Refusal
+	if !errors.As(err, &r) || r.Kind != intake.KindUnavailable {
+		t.Fatalf("the slow one = %v, want a temporary refusal", err)
+	}
+	if n := d.stored(); n != 1 {
+		t.Errorf("%d messages are stored, want 1", n)
+	}
+	again := d.submit(envelope(serverToken), letter)
+	if n := d.stored(); again == quick || n != 2 {
+		t.Errorf("its repetition is %s beside %s, %d messages are stored, want two", again, quick, n)
+	}
+	if third, fourth := d.submit(envelope(serverToken), letter), d.submit(envelope(serverToken), other); third != again || fourth != quick {
+		t.Errorf("later repetitions are %s and %s, want %s and %s", third, fourth, again, quick)
+	}
+}
+
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
