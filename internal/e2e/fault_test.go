@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/textproto"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -169,7 +170,10 @@ func TestFault_ViewWrites(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, armed := range []string{"write-view=eio:60", "write-view=erofs:60+"} {
+	for _, armed := range []string{
+		"write-view=eio:60", "write-view=erofs:60+",
+		"write-view=erofs:60+,write-file=erofs:200+,sync-file=erofs:200+", // as a file system that becomes read-only
+	} {
 		t.Run(armed, func(t *testing.T) {
 			mx := testmx.New(t, testmx.Script{})
 			r := startRelay(t, "storage: {min_free: 1B}\n")
@@ -183,6 +187,9 @@ func TestFault_ViewWrites(t *testing.T) {
 				_, err := r.try(fmt.Sprintf("m%d@example.org", want), "hello")
 				if err == nil {
 					want++
+				}
+				if reply := (*textproto.Error)(nil); errors.As(err, &reply) && !refused(err, 451, "4.3.0") && !refused(err, 421, "4.3.2") {
+					t.Errorf("refused with %v", err)
 				}
 				return err != nil && !dials(r.plain)
 			}) {
