@@ -79,6 +79,7 @@ func daemon(t testing.TB, owner *user.User, name string, args ...string) *shadow
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("%s: %v (.ci/run says what must be installed)", name, err)
 	}
+	onDeath(t, `kill -s KILL -- "-$1"`, strconv.Itoa(cmd.Process.Pid))
 	t.Cleanup(func() {
 		stopGroup(cmd)
 		if t.Failed() {
@@ -86,6 +87,26 @@ func daemon(t testing.TB, owner *user.User, name string, args ...string) *shadow
 		}
 	})
 	return log
+}
+
+// onDeath runs a shell command, with its arguments, when the test process ends in the middle of the test, however that comes
+// about: by a timeout, a panic or SIGKILL, which no cleanup outlives. A shell waits for the end of a pipe that only we hold open.
+func onDeath(t testing.TB, command string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", append([]string{"-c", "read -r _; " + command, "onDeath"}, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a signal to our group leaves it alone
+	pipe, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it ends by this before the pipe is closed
+		_ = cmd.Wait()
+		_ = pipe.Close()
+	})
 }
 
 func stopGroup(cmd *exec.Cmd) {

@@ -105,9 +105,10 @@ func newPostfix(t testing.TB, c postfixConfig) *postfix {
 func (p *postfix) start(t testing.TB, listeners string) {
 	t.Helper()
 	config := filepath.Join(p.dir, "etc")
+	// It daemonises its own way: only its own command ends all of it.
+	onDeath(t, `exec /usr/sbin/postfix -c "$1" stop`, config)
 	p.log = daemon(t, nil, "/usr/sbin/postfix", "-c", config, "start-fg")
 	t.Cleanup(func() {
-		// It has daemonised its own way: only its own command ends all of it.
 		if out, err := exec.Command("/usr/sbin/postfix", "-c", config, "stop").CombinedOutput(); err != nil {
 			t.Errorf("postfix stop: %v\n%s", err, out)
 		}
