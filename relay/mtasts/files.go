@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/mailchute/mailchute/relay/atomicfile"
 )
 
 const (
@@ -79,25 +82,14 @@ func store(dir string, s saved) error {
 	if err != nil {
 		return fmt.Errorf("storing MTA-STS policy: %w", err)
 	}
-	f, err := os.CreateTemp(dir, tempPrefix+"*")
+	err = atomicfile.Replace(filepath.Join(dir, s.Domain+fileSuffix), tempPrefix+"*", func(w io.Writer) error {
+		_, err := w.Write(append(b, '\n'))
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("storing MTA-STS policy: %w", err)
 	}
-	_, err = f.Write(append(b, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, s.Domain+fileSuffix))
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // the next start removes it otherwise
-		return fmt.Errorf("storing MTA-STS policy: %w", err)
-	}
-	return syncDir(dir)
+	return nil
 }
 
 // remove deletes the policy of a domain. That need not be durable: what comes back is checked again.
@@ -107,17 +99,4 @@ func remove(dir, domain string) error {
 		return fmt.Errorf("removing MTA-STS policy: %w", err)
 	}
 	return nil
-}
-
-// syncDir makes renames in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	return err
 }

@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/mailchute/mailchute/relay/atomicfile"
 )
 
 // maxLine is the longest line that is read back, in octets.
@@ -82,22 +85,8 @@ func (r *Recorder) Save() error {
 	if changes == r.written {
 		return nil
 	}
-	f, err := os.CreateTemp(filepath.Dir(r.path), filepath.Base(r.path)+".tmp-*")
+	err := atomicfile.Replace(r.path, filepath.Base(r.path)+".tmp-*", func(w io.Writer) error { return r.write(w, keys) })
 	if err != nil {
-		return fmt.Errorf("writing TLS report counts: %w", err)
-	}
-	err = r.write(f, keys)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), r.path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return fmt.Errorf("writing TLS report counts: %w", err)
-	}
-	if err := syncDir(filepath.Dir(r.path)); err != nil {
 		return fmt.Errorf("writing TLS report counts: %w", err)
 	}
 	r.written = changes
@@ -115,8 +104,8 @@ func (r *Recorder) keys() ([]Key, uint64) {
 }
 
 // write writes one line per key. Sessions are recorded meanwhile: each line is of one moment, the file as a whole is not, and need not be.
-func (r *Recorder) write(f *os.File, keys []Key) error {
-	w := bufio.NewWriter(f)
+func (r *Recorder) write(out io.Writer, keys []Key) error {
+	w := bufio.NewWriter(out)
 	for _, k := range keys {
 		line, err := r.line(k)
 		if err != nil {
@@ -126,10 +115,7 @@ func (r *Recorder) write(f *os.File, keys []Key) error {
 			return err
 		}
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	return f.Sync()
+	return w.Flush()
 }
 
 func (r *Recorder) line(k Key) ([]byte, error) {
@@ -157,17 +143,4 @@ func (r *Recorder) removeTemps() error {
 		}
 	}
 	return nil
-}
-
-// syncDir makes a rename in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	return err
 }
