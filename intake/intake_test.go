@@ -370,3 +370,25 @@ func TestSubmit_FaultAtTheEndOfContentIsARefusal(t *testing.T) {
 type failing struct{ err error }
 
 func (f *failing) Read([]byte) (int, error) { return 0, f.err }
+
+// What is for tests is apart from what leaves, and is captured with the rest.
+func TestSubmit_PlansTestAddressesApart(t *testing.T) {
+	for stream, want := range map[string]string{
+		"smarthost": "relay.example:587 2, bounce-testing.postmarkapp.com 1, blackhole.postmarkapp.com 1", "redirect": "test.example 2, bounce-testing.postmarkapp.com 1, blackhole.postmarkapp.com 1",
+		"outbound": "one.example 1, bounce-testing.postmarkapp.com 1, two.example 1, blackhole.postmarkapp.com 1", "capture": "capture 4",
+	} {
+		s := account(t)
+		e := envelope(auth.Principal{Kind: auth.KindServerToken, Server: 1, Stream: stream})
+		e.Recipients = []intake.Recipient{{Address: "a@one.example"}, {Address: "HardBounce@Bounce-Testing.postmarkapp.com"}, {Address: "b@two.example"}, {Address: "x@blackhole.postmarkapp.com"}}
+		if _, err := newIntake(s).Submit(t.Context(), e, strings.NewReader(simple)); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, d := range s.deliveries {
+			got = append(got, fmt.Sprintf("%s %d", d.Destination, len(d.Recipients)))
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%s: %q, want %q", stream, got, want)
+		}
+	}
+}

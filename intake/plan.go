@@ -32,7 +32,7 @@ func plan(id store.ID, to []Recipient, server store.Server, stream store.Stream,
 		}
 		seen[key] = true
 		dest := common
-		if dest == "" {
+		if dest == "" || dest != captured && message.TestDomain(domain) { // what never leaves has a delivery of its own
 			dest = domain
 		}
 		n, ok := part[dest]
@@ -51,12 +51,15 @@ func plan(id store.ID, to []Recipient, server store.Server, stream store.Stream,
 	return out, nil
 }
 
+// captured is the destination of what is kept.
+const captured = "capture"
+
 // commonDestination is the one destination of all recipients, or "" when each
 // goes to its own domain.
 func commonDestination(server store.Server, stream store.Stream) (string, error) {
 	switch {
 	case server.DeliveryType == store.Sandbox || stream.Mode == store.ModeCapture:
-		return "capture", nil
+		return captured, nil
 	case stream.Mode == store.ModeRedirect:
 		_, domain, err := identity(stream.RedirectTo)
 		return domain, err

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mailchute/mailchute/message"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -107,6 +108,8 @@ func (d *Dispatcher) decide(ctx context.Context, c store.Claimed, st start) (dec
 		return d.opts.Policy.Orphan(c, now)
 	case act == actCapture:
 		return d.opts.Policy.Capture(c, now, "kept by the stream's mode; nothing was sent")
+	case message.TestDomain(c.Delivery.Destination):
+		decision = d.opts.Policy.Rehearse(c, now)
 	case c.Delivery.Uncertain && stream.Uncertain == store.UncertainHold: // also when its time is over: nobody knows that it failed
 		return d.awaitPerson(c)
 	case d.opts.Policy.Expired(c.Delivery, now.Add(-d.clock.jumped())):
