@@ -445,3 +445,61 @@ func TestFault_DamagedPage(t *testing.T) {
 	r.run("stream", "resume", "outbound")
 	mx.Wait(messages)
 }
+
+// TestFault_NoSpaceForAMigration starts on the files of the first version with less space
+// than the copy before a migration takes. Nothing is migrated, and with space it goes
+// through.
+func TestFault_NoSpaceForAMigration(t *testing.T) {
+	r := relayIn(t, t.TempDir(), "storage: {min_free: 1B}\n")
+	dir := mounted(t, r, "size=4m")
+	if err := os.CopyFS(dir, os.DirFS("../../store/local/testdata/v1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	view := filepath.Join(dir, "mailchute.db")
+	before := read(t, view)
+	ballast, err := os.Create(filepath.Join(dir, "ballast"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = ballast.Write(make([]byte, 4096))
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	// Something has to be left for what a start writes before: less than the copy takes.
+	if err := errors.Join(ballast.Truncate(filled(t, ballast)-8192), ballast.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if code, said := r.exit("serve"); code != 73 && code != 74 || !strings.Contains(said, "no space left on device") {
+		t.Errorf("serve: %d\n%s", code, said)
+	}
+	if _, err := os.Stat(view + ".v1"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a copy that is not whole has its name: %v", err)
+	}
+	if err := os.Remove(ballast.Name()); err != nil {
+		t.Fatal(err)
+	}
+	r.run("key", "reset", "--yes") // the files of the test come without theirs
+	if code, said := r.exit("check", "--full"); code != 0 {
+		t.Errorf("check: %d\n%s", code, said)
+	}
+	if len(read(t, view+".v1")) != len(before) {
+		t.Error("there is no copy of the file from before")
+	}
+	if listed := r.run("message", "list", "--json"); bytes.Count(listed, []byte(`"accepted"`)) < 4 {
+		t.Errorf("mail is missing:\n%s", listed)
+	}
+}
+
+func filled(t testing.TB, f *os.File) int64 {
+	t.Helper()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
