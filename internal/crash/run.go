@@ -158,17 +158,18 @@ func (r *run) live(ctx context.Context, p *process, s step) (died bool, err erro
 	}
 	l := &load{ledger: r.ledger, token: r.relay.token}
 	l.smtp, l.api = p.addresses()
+	loading, quiet := context.WithCancel(ctx)
+	defer quiet()
 	if l.smtp != "" {
-		l.start(ctx)
+		l.start(loading)
 		if s.point == failpoint.DirectoryCommitted {
 			l.work.Go(func() { _, _ = r.relay.run(ctx, "smtp-token", "create", "--stream", "outbound", "--name", "crash") }) // its server dies
 		}
 	}
-	select {
-	case <-p.gone:
-		died = true
-	case <-end.C:
-	case <-ctx.Done():
+	died = ends(ctx, p, end.C)
+	if !died && late[s.point] {
+		quiet()
+		died = ends(ctx, p, time.After(2*retention))
 	}
 	err = errors.Join(p.kill(), ctx.Err())
 	cancel()
@@ -177,6 +178,17 @@ func (r *run) live(ctx context.Context, p *process, s step) (died bool, err erro
 		err = fmt.Errorf("the relay ended by itself, %v\n%s", p.cmd.ProcessState, p.log)
 	}
 	return died, err
+}
+
+// ends waits for the end of the process, until a time.
+func ends(ctx context.Context, p *process, until <-chan time.Time) bool {
+	select {
+	case <-p.gone:
+		return true
+	case <-until:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // finish lets the relay deliver all that it has, and has it check itself.
