@@ -102,8 +102,10 @@ type Intake struct {
 // A new one for each message would be the greater part of all that a small one
 // allocates.
 type scratch struct {
-	header [8 << 10]byte  // the header section and what was read with it
-	copy   [32 << 10]byte // content on its way into a draft
+	header     [8 << 10]byte  // the header section and what was read with it
+	copy       [32 << 10]byte // content on its way into a draft
+	source     source
+	submission submission
 }
 
 // New returns an Intake that stores into s under the rules of d.
@@ -165,10 +167,11 @@ func (i *Intake) CheckRecipient(p auth.Principal, to message.Address) error {
 // returned wrapped, so that the front end recognises its own; the message error
 // classes among them become a *Refusal too.
 func (i *Intake) Submit(ctx context.Context, e Envelope, content io.Reader) (store.ID, error) {
-	source := &source{r: content}
 	memory := i.scratch.Get().(*scratch)
-	defer i.scratch.Put(memory)
-	s := &submission{Intake: i, envelope: e, snap: i.directory.Snapshot(), now: i.opts.Now(), id: store.NewID(), memory: memory}
+	defer i.recycle(memory)
+	source, s := &memory.source, &memory.submission
+	source.r = content
+	*s = submission{Intake: i, envelope: e, snap: i.directory.Snapshot(), now: i.opts.Now(), id: store.NewID(), memory: memory}
 	s.content = message.NewCanonical(source, message.CanonicalOptions{MaxLine: i.opts.MaxLine, MaxSize: i.opts.MaxSize})
 	err := s.run(ctx)
 	switch {
@@ -179,6 +182,13 @@ func (i *Intake) Submit(ctx context.Context, e Envelope, content io.Reader) (sto
 	default:
 		return store.ID{}, refusal(err)
 	}
+}
+
+// recycle keeps the memory of a submission for the next one, and nothing that it
+// points to.
+func (i *Intake) recycle(m *scratch) {
+	m.source, m.submission = source{}, submission{}
+	i.scratch.Put(m)
 }
 
 // source remembers the error of the front end's own reader, which must not be

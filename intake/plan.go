@@ -3,7 +3,6 @@ package intake
 import (
 	"net"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/mailchute/mailchute/message"
@@ -80,5 +79,8 @@ func identity(address string) (key, domain string, err error) {
 	if err != nil {
 		return "", "", &Refusal{Kind: KindRecipient, Reason: "recipient has no domain that mail can be sent to", Err: err}
 	}
-	return a.Local + "@" + strings.ToLower(domain), domain, nil
+	if len(address) == len(a.Local)+len("@")+len(domain) && domain == a.Domain {
+		return address, domain, nil // as it is without brackets and quotes
+	}
+	return a.Local + "@" + domain, domain, nil
 }

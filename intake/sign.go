@@ -3,6 +3,7 @@ package intake
 import (
 	"io"
 
+	"github.com/mailchute/mailchute/message"
 	"github.com/mailchute/mailchute/message/dkim"
 )
 
@@ -10,7 +11,7 @@ import (
 // account signs for the author: 32 octets then replace a second reading of the
 // body when the message is signed.
 func (s *submission) hashing(w io.Writer) io.Writer {
-	if len(s.snap.Domains) == 0 || !s.snap.HasSigner(s.header.AuthorDomain()) {
+	if len(s.snap.Domains) == 0 || !s.snap.HasSigner(message.AuthorDomain(s.authors)) {
 		return w
 	}
 	s.dkim = dkim.NewBodyHasher()

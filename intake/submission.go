@@ -2,11 +2,12 @@ package intake
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/mailchute/mailchute/auth"
 	"github.com/mailchute/mailchute/message"
@@ -27,6 +28,7 @@ type submission struct {
 	server   store.Server
 	stream   store.Stream
 	header   *message.Header
+	authors  []message.Mailbox
 	controls message.Controls
 	dkim     *dkim.BodyHasher             // nil where nobody signs for the author
 	off      map[string]store.Suppression // recipients that the stream does not write to
@@ -73,17 +75,13 @@ func (s *submission) check() error {
 	if err := s.route(); err != nil {
 		return err
 	}
-	if err := s.header.CheckSingletons(); err != nil {
+	if s.authors, err = s.header.Authors(); err != nil {
 		return err
 	}
 	if err := s.header.CheckLoop(s.opts.Hostname, s.opts.Loop); err != nil {
 		return err
 	}
-	authors, err := s.header.AddressList("From")
-	if err != nil {
-		return fmt.Errorf("%w: %w", message.ErrBadFrom, err)
-	}
-	for _, author := range authors {
+	for _, author := range s.authors {
 		if err := checkSender(s.snap, s.server, author.Address); err != nil {
 			return err
 		}
@@ -135,13 +133,17 @@ func (s *submission) rewrite() error {
 	if s.unsubscribe() != "" {
 		message.RemoveUnsubscribe(s.header) // two of them would be two ways out, of which one is ours
 	}
-	message.AddMissing(s.header, s.now, message.NewMessageID(s.id.String(), s.opts.Hostname))
-	e := s.envelope
+	e, id := &s.envelope, s.id.String()
+	messageID := ""
+	if !s.header.Has("Message-ID") {
+		messageID = message.NewMessageID(id, s.opts.Hostname)
+	}
+	message.AddMissing(s.header, s.now, messageID)
 	version, cipher, _ := strings.Cut(e.TLS, " ")
 	return s.header.Prepend(message.Received(message.TraceInfo{
 		Hello: e.Hello, ClientIP: e.Client, HideClient: s.opts.PrivateTrace,
 		By: s.opts.Hostname, Protocol: e.Protocol, TLSVersion: version, TLSCipher: cipher,
-		ID: s.id.String(), Time: s.now,
+		ID: id, Time: s.now,
 	}))
 }
 
@@ -153,7 +155,7 @@ func (s *submission) commit(ctx context.Context, body io.Reader) error {
 		return err
 	}
 	defer draft.Discard()
-	if _, err := s.header.WriteTo(draft); err != nil {
+	if _, err := draft.Write(s.header.AppendTo(s.memory.copy[:0])); err != nil {
 		return err
 	}
 	to := s.hashing(draft)
@@ -194,7 +196,7 @@ func (s *submission) returnHost() string {
 	if len(s.snap.Domains) == 0 {
 		return ""
 	}
-	return s.snap.ReturnHost(s.header.AuthorDomain())
+	return s.snap.ReturnHost(message.AuthorDomain(s.authors))
 }
 
 // unsubscribe is where the links of the copies lead, "" where they get none.
@@ -206,7 +208,7 @@ func (s *submission) unsubscribe() string {
 }
 
 func (s *submission) record() store.Message {
-	e := s.envelope
+	e := &s.envelope
 	return store.Message{
 		ID: s.id, Server: s.server.ID, Stream: s.stream.ID, Accepted: s.now,
 		From: e.From, UTF8: e.UTF8, EightBit: s.content.EightBit(), Ret: e.Ret, EnvID: e.EnvID,
@@ -220,7 +222,9 @@ func (s *submission) record() store.Message {
 	}
 }
 
-func credential(p auth.Principal) string { return fmt.Sprintf("%s %d", p.Kind, p.Token) }
+func credential(p auth.Principal) string {
+	return string(p.Kind) + " " + strconv.FormatInt(p.Token, 10)
+}
 
 func metadata(c message.Controls) map[string]string {
 	if len(c.Metadata) == 0 {
@@ -266,8 +270,8 @@ func addresses(h *message.Header, field string) (out, names []string) {
 }
 
 func cut(s string) string {
-	if r := []rune(s); len(r) > displayText {
-		return string(r[:displayText])
+	if utf8.RuneCountInString(s) > displayText {
+		return string([]rune(s)[:displayText])
 	}
 	return strings.ToValidUTF8(s, "�")
 }

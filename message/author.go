@@ -4,7 +4,15 @@ package message
 // those who read it (RFC 7489 section 3.1). It is "" where From is missing, is no list of addresses, or has an address literal.
 func (h *Header) AuthorDomain() string {
 	authors, err := h.AddressList("From")
-	if err != nil || len(authors) == 0 {
+	if err != nil {
+		return ""
+	}
+	return AuthorDomain(authors)
+}
+
+// AuthorDomain is the method of that name for the mailboxes in From.
+func AuthorDomain(authors []Mailbox) string {
+	if len(authors) == 0 {
 		return ""
 	}
 	domain, err := Destination(authors[0].Address)

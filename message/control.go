@@ -70,28 +70,44 @@ const (
 // A key of metadata that is repeated, without case, gets an incrementing suffix: key, key1, key2. Any other control that
 // is repeated is an error, since nobody can say which one was meant.
 func TakeControls(h *Header) (Controls, error) {
-	var fields []Field
-	h.RemoveFunc(func(f Field) bool {
-		if f.hasPrefix(controlPrefix) {
-			fields = append(fields, f)
-			return true
-		}
-		return false
-	})
 	var c Controls
-	seen := make(map[string]bool)
-	for _, f := range fields {
-		name := strings.ToLower(f.Name())
-		if reason := c.take(f, name, seen[name]); reason != "" {
-			return Controls{}, &ControlError{Header: f.Name(), Reason: reason}
+	var seen [len(controls)]bool
+	var wrong *ControlError
+	h.drop(func(f Field) bool {
+		if !f.hasPrefix(controlPrefix) {
+			return false
 		}
-		seen[name] = true
+		if wrong == nil {
+			if reason := c.take(f, &seen); reason != "" {
+				wrong = &ControlError{Header: f.Name(), Reason: reason}
+			}
+		}
+		return true
+	})
+	if wrong != nil {
+		return Controls{}, wrong
 	}
 	return c, nil
 }
 
-// take takes one field with the given name in lower case and returns what is wrong with it, "" if nothing is.
-func (c *Controls) take(f Field, name string, again bool) string {
+// controls are the fields that mean something and may appear once.
+var controls = [...]struct {
+	name string
+	set  func(*Controls, string) string
+}{
+	{"X-PM-Message-Stream", func(c *Controls, v string) string { return setText(&c.Stream, v, maxStream) }},
+	{"X-PM-Tag", func(c *Controls, v string) string { return setText(&c.Tag, v, maxTag) }},
+	{"X-PM-Bounce-Type", func(c *Controls, v string) string { return setText(&c.BounceType, v, maxBounceType) }},
+	{"X-PM-TrackOpens", func(c *Controls, v string) string {
+		c.TrackOpens = new(bool)
+		return setBool(c.TrackOpens, v)
+	}},
+	{"X-PM-TrackLinks", (*Controls).setTrackLinks},
+	{"X-PM-KeepID", func(c *Controls, v string) string { return setBool(&c.KeepID, v) }},
+}
+
+// take takes one field and returns what is wrong with it, "" if nothing is.
+func (c *Controls) take(f Field, seen *[len(controls)]bool) string {
 	value := f.Text()
 	if !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
 		return "contains a control character or text of an unknown charset"
@@ -99,46 +115,25 @@ func (c *Controls) take(f Field, name string, again bool) string {
 	if f.hasPrefix(metadataPrefix) {
 		return c.addMetadata(f.Name()[len(metadataPrefix):], value)
 	}
-	set := c.setter(name)
-	switch {
-	case set == nil:
-		c.Unknown = append(c.Unknown, f.Name())
-		return ""
-	case again:
-		return "appears more than once"
-	case value == "":
-		return ""
-	}
-	return set(value)
-}
-
-// setter returns the function that takes the value of a control, nil for one that is unknown.
-func (c *Controls) setter(name string) func(string) string {
-	switch name {
-	case "x-pm-message-stream":
-		return setText(&c.Stream, maxStream)
-	case "x-pm-tag":
-		return setText(&c.Tag, maxTag)
-	case "x-pm-bounce-type":
-		return setText(&c.BounceType, maxBounceType)
-	case "x-pm-trackopens":
-		return func(v string) string {
-			c.TrackOpens = new(bool)
-			return setBool(c.TrackOpens, v)
+	for i, known := range controls {
+		switch {
+		case !f.Is(known.name):
+			continue
+		case seen[i]:
+			return "appears more than once"
 		}
-	case "x-pm-tracklinks":
-		return c.setTrackLinks
-	case "x-pm-keepid":
-		return func(v string) string { return setBool(&c.KeepID, v) }
+		if seen[i] = true; value == "" {
+			return ""
+		}
+		return known.set(c, value)
 	}
-	return nil
+	c.Unknown = append(c.Unknown, f.Name())
+	return ""
 }
 
-func setText(p *string, limit int) func(string) string {
-	return func(v string) string {
-		*p = v
-		return tooLong(v, limit)
-	}
+func setText(p *string, v string, limit int) string {
+	*p = v
+	return tooLong(v, limit)
 }
 
 func setBool(p *bool, v string) string {

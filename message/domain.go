@@ -114,10 +114,11 @@ func parseLiteral(s string) (netip.Addr, error) {
 }
 
 func formatLiteral(ip netip.Addr) string {
-	if ip = ip.Unmap(); ip.Is4() {
-		return "[" + ip.String() + "]"
+	b := append(make([]byte, 0, 64), '[')
+	if ip = ip.Unmap(); !ip.Is4() {
+		b = append(b, "IPv6:"...)
 	}
-	return "[IPv6:" + ip.String() + "]"
+	return string(append(ip.AppendTo(b), ']'))
 }
 
 // reserved are the networks that netip's own predicates leave out. The documentation networks are not among them: nobody

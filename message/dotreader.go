@@ -26,7 +26,14 @@ type DotReader struct {
 }
 
 // NewDotReader returns a DotReader on br, which stands right behind the line of the DATA command.
-func NewDotReader(br *bufio.Reader) *DotReader { return &DotReader{br: br, start: true} }
+func NewDotReader(br *bufio.Reader) *DotReader {
+	d := new(DotReader)
+	d.Reset(br)
+	return d
+}
+
+// Reset makes d the same as a new one on br.
+func (d *DotReader) Reset(br *bufio.Reader) { *d = DotReader{br: br, start: true} }
 
 // Read implements io.Reader. It blocks only while it has nothing to yield.
 func (d *DotReader) Read(p []byte) (n int, err error) {

@@ -62,6 +62,9 @@ func (f Field) Value() string {
 	return strings.ReplaceAll(string(body), "\r\n", "")
 }
 
+// empty reports whether Value is "".
+func (f Field) empty() bool { return len(bytes.Trim(f.raw[f.colon+1:], " \t\r\n")) == 0 }
+
 // Text returns the value for display: unfolded, encoded words of RFC 2047 decoded where the charset is known. It may
 // contain any character, so it must be escaped for wherever it is shown.
 func (f Field) Text() string {

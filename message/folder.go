@@ -10,19 +10,23 @@ type folder struct {
 	line int // octets in the current line
 }
 
-// add writes words, each of which must be printable ASCII or UTF-8 and may contain blanks, at which it is never folded.
-func (f *folder) add(words ...string) {
-	for _, w := range words {
-		switch {
-		case len(f.buf) == 0:
-		case f.line+len(" ")+len(w) >= foldAt: // one column is kept for the end of the clause
-			f.buf = append(f.buf, "\r\n\t"...)
-			f.line = len("\t")
-		default:
-			f.buf = append(f.buf, ' ')
-			f.line++
-		}
-		f.end(w)
+// add writes a word of parts, which must be printable ASCII or UTF-8 and may contain blanks, at which it is never folded.
+func (f *folder) add(parts ...string) {
+	size := 0
+	for _, p := range parts {
+		size += len(p)
+	}
+	switch {
+	case len(f.buf) == 0:
+	case f.line+len(" ")+size >= foldAt: // one column is kept for the end of the clause
+		f.buf = append(f.buf, "\r\n\t"...)
+		f.line = len("\t")
+	default:
+		f.buf = append(f.buf, ' ')
+		f.line++
+	}
+	for _, p := range parts {
+		f.end(p)
 	}
 }
 

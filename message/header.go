@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -222,6 +223,16 @@ func (h *Header) All(name string) []string {
 	return all
 }
 
+// Has reports whether a field of that name, without case, has a value that is not empty.
+func (h *Header) Has(name string) bool {
+	for _, f := range h.fields {
+		if f.Is(name) && !f.empty() {
+			return true
+		}
+	}
+	return false
+}
+
 // Count returns the number of fields of that name.
 func (h *Header) Count(name string) int {
 	n := 0
@@ -250,18 +261,18 @@ func (h *Header) Remove(names ...string) []string {
 // RemoveFunc removes every field for which del returns true and returns the names removed, as they were written.
 func (h *Header) RemoveFunc(del func(Field) bool) []string {
 	var removed []string
-	kept := h.fields[:0]
-	for _, f := range h.fields {
-		if del(f) {
+	h.drop(func(f Field) bool {
+		yes := del(f)
+		if yes {
 			removed = append(removed, f.Name())
-			continue
 		}
-		kept = append(kept, f)
-	}
-	clear(h.fields[len(kept):])
-	h.fields = kept
+		return yes
+	})
 	return removed
 }
+
+// drop removes every field for which del returns true.
+func (h *Header) drop(del func(Field) bool) { h.fields = slices.DeleteFunc(h.fields, del) }
 
 // Prepend puts raw, one or more complete fields, on top. Anything else is ErrHeaderSyntax and changes nothing.
 func (h *Header) Prepend(raw []byte) error {
@@ -269,7 +280,7 @@ func (h *Header) Prepend(raw []byte) error {
 	if err != nil {
 		return err
 	}
-	h.fields, h.blank = append(fields, h.fields...), true
+	h.fields, h.blank = slices.Insert(h.fields, 0, fields...), true
 	return nil
 }
 
@@ -318,8 +329,10 @@ func (h *Header) WriteTo(w io.Writer) (int64, error) {
 }
 
 // Bytes returns what WriteTo writes.
-func (h *Header) Bytes() []byte {
-	b := make([]byte, 0, h.Size())
+func (h *Header) Bytes() []byte { return h.AppendTo(make([]byte, 0, h.Size())) }
+
+// AppendTo appends what WriteTo writes.
+func (h *Header) AppendTo(b []byte) []byte {
 	for _, f := range h.fields {
 		b = append(b, f.raw...)
 	}

@@ -22,20 +22,26 @@ func (h *Header) AddressList(name string) ([]Mailbox, error) {
 		if !f.Is(name) {
 			continue
 		}
-		value := f.Value()
-		if m, ok := plainMailbox(value); ok {
-			list = append(list, m)
-			continue
+		var err error
+		if list, err = f.appendAddresses(list, f.Value()); err != nil {
+			return nil, err
 		}
-		parser := mail.AddressParser{WordDecoder: wordDecoder()}
-		parsed, err := parser.ParseList(value)
-		if err != nil {
-			return nil, fmt.Errorf("%s field is not a list of addresses", f.Name())
-		}
-		for _, m := range parsed {
-			at := strings.LastIndexByte(m.Address, '@')
-			list = append(list, Mailbox{Name: m.Name, Address: Address{Local: m.Address[:at], Domain: m.Address[at+1:]}})
-		}
+	}
+	return list, nil
+}
+
+func (f Field) appendAddresses(list []Mailbox, value string) ([]Mailbox, error) {
+	if m, ok := plainMailbox(value); ok {
+		return append(list, m), nil
+	}
+	parser := mail.AddressParser{WordDecoder: wordDecoder()}
+	parsed, err := parser.ParseList(value)
+	if err != nil {
+		return nil, fmt.Errorf("%s field is not a list of addresses", f.Name())
+	}
+	for _, m := range parsed {
+		at := strings.LastIndexByte(m.Address, '@')
+		list = append(list, Mailbox{Name: m.Name, Address: Address{Local: m.Address[:at], Domain: m.Address[at+1:]}})
 	}
 	return list, nil
 }
@@ -50,29 +56,40 @@ var singletons = [...]string{"From", "Date", "Sender", "Reply-To", "To", "Cc",
 // of them let two readers see two authors. The error is one of the class ErrHeaderRules; that of a duplicate names the
 // field.
 func (h *Header) CheckSingletons() error {
+	_, err := h.Authors()
+	return err
+}
+
+// Authors returns the mailboxes in From of a header that passes CheckSingletons, or its error.
+func (h *Header) Authors() ([]Mailbox, error) {
 	for _, name := range singletons {
 		if h.Count(name) > 1 {
-			return fmt.Errorf("%w: %s", ErrDuplicateField, name)
+			return nil, fmt.Errorf("%w: %s", ErrDuplicateField, name)
 		}
 	}
 	for _, f := range h.fields {
 		if !f.Is("From") {
 			continue
 		}
-		if hasGroup(f.Value()) {
-			return ErrFromGroup
+		value := f.Value()
+		list, err := f.appendAddresses(nil, value)
+		switch {
+		case hasGroup(value):
+			return nil, ErrFromGroup
+		case err != nil || len(list) == 0:
+			return nil, ErrBadFrom
 		}
-		if list, err := h.AddressList("From"); err != nil || len(list) == 0 {
-			return ErrBadFrom
-		}
-		return nil
+		return list, nil
 	}
-	return ErrNoFrom
+	return nil, ErrNoFrom
 }
 
 // hasGroup reports whether an address list has a colon where only group syntax has one: outside quoted strings,
 // comments, angle brackets and domain literals. net/mail flattens groups without a word.
 func hasGroup(s string) bool {
+	if strings.IndexByte(s, ':') < 0 {
+		return false
+	}
 	var closing []byte // what ends the constructs that are open
 	for i := 0; i < len(s); i++ {
 		c, depth := s[i], len(closing)

@@ -15,5 +15,9 @@ func MailboxKey(address string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return Address{Local: strings.ToLower(a.Local), Domain: strings.ToLower(domain)}.String(), nil
+	key := Address{Local: strings.ToLower(a.Local), Domain: strings.ToLower(domain)}
+	if key == a && len(address) == len(a.Local)+len("@")+len(a.Domain) {
+		return address, nil // nothing was quoted or in brackets: it is its own key
+	}
+	return key.String(), nil
 }

@@ -34,64 +34,72 @@ type TraceInfo struct {
 // ProtocolWord returns the WITH word of RFC 3848 and RFC 6531 for an SMTP session: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA,
 // UTF8SMTP, UTF8SMTPS, UTF8SMTPA or UTF8SMTPSA. utf8 means that the client gave SMTPUTF8 for this message.
 func ProtocolWord(extended, utf8, tls, auth bool) string {
-	word := "ESMTP"
-	switch {
-	case !extended:
+	if !extended {
 		return "SMTP"
-	case utf8:
-		word = "UTF8SMTP"
 	}
-	if tls {
-		word += "S"
+	return protocolWords[bit(utf8)][bit(tls)][bit(auth)]
+}
+
+// protocolWords are by UTF-8, TLS and authentication.
+var protocolWords = [2][2][2]string{
+	{{"ESMTP", "ESMTPA"}, {"ESMTPS", "ESMTPSA"}},
+	{{"UTF8SMTP", "UTF8SMTPA"}, {"UTF8SMTPS", "UTF8SMTPSA"}},
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
 	}
-	if auth {
-		word += "A"
-	}
-	return word
+	return 0
 }
 
 // Received returns a complete Received field (RFC 5321 4.4), folded at 78 columns where its words allow, ending in CRLF,
 // and always exactly one field in printable ASCII whatever t contains.
 func Received(t TraceInfo) []byte {
-	var f folder
+	f := folder{buf: make([]byte, 0, 256)}
 	f.add("Received:")
-	f.add(t.from()...)
-	f.add("by " + traceWord(t.By))
+	t.from(&f)
+	f.add("by ", traceWord(t.By))
 	if t.Protocol != "" {
-		f.add("with " + traceWord(t.Protocol))
+		f.add("with ", traceWord(t.Protocol))
 	}
 	if t.TLSVersion != "" {
-		f.add(traceComment(t.TLSVersion, t.TLSCipher))
+		f.add("(", cleanTrace(strings.TrimSpace(t.TLSVersion+" "+t.TLSCipher), " "), ")")
 	}
 	if t.ID != "" {
-		f.add("id " + traceWord(t.ID))
+		f.add("id ", traceWord(t.ID))
 	}
 	if t.For != nil && checkText(t.For.String(), false) == nil && t.For.check() == nil {
-		f.add("for <" + t.For.String() + ">")
+		f.add("for <", t.For.String(), ">")
 	}
 	f.end(";")
 	f.add(Date(t.Time))
 	return f.bytes()
 }
 
-// from returns the words of the FROM clause, which the grammar demands even where there is nothing to tell.
-func (t TraceInfo) from() []string {
+// from writes the FROM clause, which the grammar demands even where there is nothing to tell.
+func (t TraceInfo) from(f *folder) {
 	if t.HideClient {
-		return []string{"from hidden.invalid", "(client not shown)"}
+		f.add("from hidden.invalid")
+		f.add("(client not shown)")
+		return
 	}
-	literal := ""
+	hello, literal := t.Hello, ""
 	if t.ClientIP.IsValid() {
 		literal = formatLiteral(t.ClientIP.WithZone(""))
 	}
 	switch {
-	case t.Hello == "" && literal == "":
-		return []string{"from unknown.invalid"}
-	case t.Hello == "":
-		return []string{"from " + literal, "(" + literal + ")"}
-	case literal == "":
-		return []string{"from " + traceWord(t.Hello)}
+	case hello != "":
+		hello = traceWord(hello)
+	case literal != "":
+		hello = literal
+	default:
+		hello = "unknown.invalid"
 	}
-	return []string{"from " + traceWord(t.Hello), "(" + literal + ")"}
+	f.add("from ", hello)
+	if literal != "" {
+		f.add("(", literal, ")")
+	}
 }
 
 // maxTraceWord bounds a word from the client so that the line stays within RFC 5322 2.1.1.
@@ -106,15 +114,10 @@ func traceWord(s string) string {
 	return s
 }
 
-// traceComment makes the text of a comment of words, "" if there are none.
-func traceComment(words ...string) string {
-	return "(" + cleanTrace(strings.TrimSpace(strings.Join(words, " ")), " ") + ")"
-}
-
 // cleanTrace keeps letters, digits, harmless punctuation and what else is allowed.
 func cleanTrace(s, allowed string) string {
 	s = strings.Map(func(r rune) rune {
-		if r < 0x80 && isAlnum(byte(r)) || strings.ContainsRune("-._:[]+=/!#$%&'*^`{|}~"+allowed, r) {
+		if r < 0x80 && isAlnum(byte(r)) || strings.ContainsRune("-._:[]+=/!#$%&'*^`{|}~", r) || strings.ContainsRune(allowed, r) {
 			return r
 		}
 		return '?'
@@ -148,21 +151,25 @@ func NewMessageID(id, host string) string {
 // returns the names of those it added. A Date or Message-ID that is there is kept byte for byte, whatever X-PM-KeepID
 // says (RFC 6409 8.2, 8.3). Control characters in messageID are left out.
 func AddMissing(h *Header, t time.Time, messageID string) []string {
-	messageID = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}, messageID)
 	var added []string
-	for _, f := range []struct{ name, value string }{{"Date", Date(t)}, {"Message-ID", messageID}} {
-		h.RemoveFunc(func(have Field) bool { return have.Is(f.name) && have.Value() == "" })
-		if h.Count(f.name) > 0 {
-			continue
-		}
-		raw := []byte(f.name + ": " + f.value + "\r\n")
-		h.fields, h.blank = append(h.fields, Field{raw: raw, colon: len(f.name)}), true
-		added = append(added, f.name)
+	if !h.Has("Date") {
+		h.replace("Date", Date(t))
+		added = append(added, "Date")
+	}
+	if !h.Has("Message-ID") {
+		h.replace("Message-ID", strings.Map(func(r rune) rune {
+			if unicode.IsControl(r) {
+				return -1
+			}
+			return r
+		}, messageID))
+		added = append(added, "Message-ID")
 	}
 	return added
+}
+
+// replace puts a field at the end for all of that name.
+func (h *Header) replace(name, value string) {
+	h.drop(func(f Field) bool { return f.Is(name) })
+	h.fields, h.blank = append(h.fields, Field{raw: []byte(name + ": " + value + "\r\n"), colon: len(name)}), true
 }

@@ -19,7 +19,8 @@ type transaction struct {
 	tried    bool // a RCPT has come
 	taken    int  // recipients answered 250, repeated ones counted
 	envelope intake.Envelope
-	seen     map[string]struct{} // recipients by mailbox
+	first    string              // mailbox of the first recipient
+	others   map[string]struct{} // mailboxes of the others
 }
 
 // mailArgs are the checked arguments of one MAIL.
@@ -70,17 +71,26 @@ func (w *wire) recipient(t rcptArgs) reply {
 		return w.refusedAddress("RCPT", t.to, err)
 	}
 	w.tx.taken++
-	key := mailbox(t.to)
-	if _, twice := w.tx.seen[key]; twice {
-		return ""
+	address := t.to.String()
+	if w.tx.isNew(mailbox(t.to, address)) {
+		w.tx.envelope.Recipients = append(w.tx.envelope.Recipients, intake.Recipient{Address: address, Notify: t.notify, ORcpt: t.orcpt})
 	}
-	if w.tx.seen == nil {
-		w.tx.seen = make(map[string]struct{})
-	}
-	w.tx.seen[key] = struct{}{}
-	w.tx.envelope.Recipients = append(w.tx.envelope.Recipients,
-		intake.Recipient{Address: t.to.String(), Notify: t.notify, ORcpt: t.orcpt})
 	return ""
+}
+
+// isNew notes a mailbox and tells whether it was not there. Most messages have
+// one recipient and need no map.
+func (t *transaction) isNew(mailbox string) bool {
+	if t.first == "" {
+		t.first = mailbox
+		return true
+	}
+	if t.others == nil {
+		t.others = make(map[string]struct{})
+	}
+	_, twice := t.others[mailbox]
+	t.others[mailbox] = struct{}{}
+	return !twice && mailbox != t.first
 }
 
 func (w *wire) refusedAddress(command string, a message.Address, err error) reply {
@@ -89,8 +99,9 @@ func (w *wire) refusedAddress(command string, a message.Address, err error) repl
 	return r
 }
 
-// mailbox is equal for addresses that message.Address.Equal holds for.
-func mailbox(a message.Address) string {
+// mailbox is equal for addresses that message.Address.Equal holds for. Text is
+// what the address is written as.
+func mailbox(a message.Address, text string) string {
 	domain, err := message.Destination(a)
 	if err != nil {
 		domain = strings.ToLower(a.Domain)
@@ -99,18 +110,21 @@ func mailbox(a message.Address) string {
 	if strings.EqualFold(local, "postmaster") {
 		local = "postmaster"
 	}
+	if domain == a.Domain && local == a.Local && len(text) == len(local)+len("@")+len(domain) {
+		return text
+	}
 	return local + "@" + domain
 }
 
 // envelope is the transaction with what is known of the session.
-func (w *wire) envelope() intake.Envelope {
+func (w *wire) envelope() *intake.Envelope {
 	e := &w.tx.envelope
 	e.Principal = w.principal
 	e.Client = w.client
 	e.Hello = w.hello
 	e.Protocol = message.ProtocolWord(w.extended, e.UTF8, w.tls != nil, w.authed)
 	e.TLS = tlsWords(w.tls)
-	return *e
+	return e
 }
 
 // parseMail reads the argument of MAIL; a reply other than "" refuses it.

@@ -170,6 +170,9 @@ func hasVerb(line []byte, verb string) bool {
 
 // upperASCII folds ASCII letters only: a verb with U+017F is no verb.
 func upperASCII(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return 'a' <= r && r <= 'z' }) {
+		return s
+	}
 	b := []byte(s)
 	for i, c := range b {
 		if 'a' <= c && c <= 'z' {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/mailchute/mailchute/intake"
 	"github.com/mailchute/mailchute/internal/failpoint"
 	"github.com/mailchute/mailchute/message"
 	"github.com/mailchute/mailchute/store"
@@ -20,14 +21,15 @@ var errTransfer = errors.New("message transfer did not complete")
 // octets of BDAT chunks up to the end of the last one.
 type content struct {
 	w    *wire
-	pace *pace
-	dots *message.DotReader // nil for chunks
-	left int64              // octets of the chunk that have not been read
-	last bool               // no chunk follows this one
-	n    int64              // octets yielded or skipped
-	err  error              // sticky
-	done bool               // the end of the message, or of a refused chunk, has been read
-	lost reply              // why the client and we are out of step; "" while we are not
+	pace pace
+	data bool              // behind DATA, not in chunks
+	dots message.DotReader // of data
+	left int64             // octets of the chunk that have not been read
+	last bool              // no chunk follows this one
+	n    int64             // octets yielded or skipped
+	err  error             // sticky
+	done bool              // the end of the message, or of a refused chunk, has been read
+	lost reply             // why the client and we are out of step; "" while we are not
 
 	gaveUp bool  // a command between two chunks has ended the transfer
 	answer reply // to that command; "" when it is yet to be carried out
@@ -35,7 +37,9 @@ type content struct {
 
 // newDots returns the content behind DATA.
 func (w *wire) newDots() *content {
-	return &content{w: w, pace: w.opts.newPace(time.Now()), dots: message.NewDotReader(w.br)}
+	c := &content{w: w, pace: w.opts.newPace(time.Now()), data: true}
+	c.dots.Reset(w.br)
+	return c
 }
 
 // newChunks returns the content that begins with a chunk.
@@ -50,7 +54,7 @@ func (c *content) Read(p []byte) (int, error) {
 		return 0, c.err
 	}
 	limit := c.w.opts.MaxMessageBytes
-	if c.dots == nil && c.n+c.left > limit { // known before the octets come
+	if !c.data && c.n+c.left > limit { // known before the octets come
 		c.err = message.ErrTooLarge
 		return 0, c.err
 	}
@@ -59,7 +63,7 @@ func (c *content) Read(p []byte) (int, error) {
 	switch {
 	case c.n > limit:
 		n, c.err = 0, message.ErrTooLarge
-	case err == io.EOF && c.dots != nil && c.dots.Fault() != nil:
+	case err == io.EOF && c.data && c.dots.Fault() != nil:
 		c.err = c.dots.Fault()
 	default:
 		c.err = err
@@ -70,10 +74,10 @@ func (c *content) Read(p []byte) (int, error) {
 // read yields octets within the pace. Its io.EOF is the end of the message, any
 // other error is errTransfer.
 func (c *content) read(p []byte) (int, error) {
-	if c.dots == nil {
+	if !c.data {
 		return c.readChunk(p)
 	}
-	c.w.pace = c.pace
+	c.w.pace = &c.pace
 	n, err := c.dots.Read(p)
 	c.w.pace = nil
 	c.done = err == io.EOF
@@ -101,7 +105,7 @@ func (c *content) readOctets(p []byte) (int, error) {
 	if int64(len(p)) > c.left {
 		p = p[:c.left]
 	}
-	c.w.pace = c.pace
+	c.w.pace = &c.pace
 	n, err := c.w.br.Read(p)
 	c.w.pace = nil
 	c.left -= int64(n)
@@ -176,7 +180,7 @@ func (c *content) drain() bool {
 	scratch := make([]byte, 4096)
 	for !c.done && c.lost == "" && c.n <= 2*c.w.opts.MaxMessageBytes {
 		var n int
-		if c.dots != nil {
+		if c.data {
 			n, _ = c.read(scratch) // the error shows in done or lost
 		} else if c.left > 0 {
 			n, _ = c.readOctets(scratch) // the error shows in lost
@@ -204,25 +208,25 @@ func (w *wire) receive(c *content) {
 // submit hands the message on and returns its final reply.
 func (w *wire) submit(c *content) reply {
 	e := w.envelope()
-	id, err := w.srv.in.Submit(w.ctx, e, c)
+	id, err := w.srv.in.Submit(w.ctx, *e, c)
 	if err == nil {
 		failpoint.Hit(failpoint.SMTPDurable)
-		return w.taken(c, id)
+		return w.taken(c, e, id)
 	}
 	r := replyFor(err)
 	if c.lost != "" { // else the verdict stands, however the rest of the message comes
 		r = c.lost
 	}
 	w.hangup = !c.drain() || w.hangup
-	w.log.messageRefused(&e, r, err)
+	w.log.messageRefused(e, r, err)
 	return r
 }
 
 // taken is the end of a message that is durable. Even if its connection is gone
 // by now the reply stands.
-func (w *wire) taken(c *content, id store.ID) reply {
+func (w *wire) taken(c *content, e *intake.Envelope, id store.ID) reply {
 	w.hangup = !c.drain() || w.hangup
-	w.log.accepted(id, &w.tx.envelope, c.n)
+	w.log.accepted(id, e, c.n)
 	w.noops, w.commands = 0, 0
 	w.messages++
 	return replyQueued(id)

@@ -24,8 +24,7 @@ type pace struct {
 var errSlow = fmt.Errorf("transfer below the minimum rate: %w", os.ErrDeadlineExceeded)
 
 // newPace starts the clock of one transfer.
-func (o *Options) newPace(now time.Time) *pace {
-	p := &pace{}
+func (o *Options) newPace(now time.Time) (p pace) {
 	if o.MinRate > 0 {
 		p.window = o.RateWindow
 		p.quota = int64(float64(o.MinRate) * o.RateWindow.Seconds())

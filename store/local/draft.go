@@ -29,10 +29,11 @@ type draft struct {
 	spent  bool
 }
 
-// buffers and smallBuffers keep the memory of finished drafts for the next ones.
+// What finished drafts leave to the next ones.
 var (
-	buffers      = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return &b }}
-	smallBuffers = sync.Pool{New: func() any { b := make([]byte, 0, smallBody); return &b }}
+	buffers      = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+	smallBuffers = sync.Pool{New: func() any { return new([smallBody]byte) }}
+	hashes       = sync.Pool{New: func() any { return sha256.New() }}
 )
 
 // Begin implements store.Intake.
@@ -47,7 +48,9 @@ func (s *Store) Begin(ctx context.Context) (store.Draft, error) {
 	if err := s.space.check(); err != nil {
 		return nil, err
 	}
-	return &draft{s: s, hash: sha256.New()}, nil
+	d := &draft{s: s, hash: hashes.Get().(hash.Hash)}
+	d.hash.Reset()
+	return d, nil
 }
 
 // Write takes more of the body.
@@ -79,15 +82,17 @@ const smallBody = 16 << 10
 
 // grow makes room for n more octets.
 func (d *draft) grow(n int) {
-	from := &smallBuffers
+	var larger []byte
 	switch {
 	case len(d.buf)+n <= cap(d.buf):
 		return
-	case len(d.buf)+n > smallBody:
-		from = &buffers
+	case len(d.buf)+n <= smallBody:
+		larger = smallBuffers.Get().(*[smallBody]byte)[:0]
+	default:
+		larger = buffers.Get().(*[chunkSize]byte)[:0]
 	}
 	have := d.buf
-	d.buf = append(*from.Get().(*[]byte), have...)
+	d.buf = append(larger, have...)
 	recycle(have)
 }
 
@@ -116,16 +121,16 @@ func (d *draft) Discard() {
 		d.s.jour.Discard(stagedRefs(d.staged)...)
 	}
 	recycle(d.buf)
-	d.buf = nil
+	hashes.Put(d.hash)
+	d.buf, d.hash = nil, nil
 }
 
 func recycle(b []byte) {
-	b = b[:0]
 	switch cap(b) {
 	case chunkSize:
-		buffers.Put(&b)
+		buffers.Put((*[chunkSize]byte)(b[:chunkSize]))
 	case smallBody:
-		smallBuffers.Put(&b)
+		smallBuffers.Put((*[smallBody]byte)(b[:smallBody]))
 	}
 }
 
