@@ -175,7 +175,7 @@ func (n *network) dial(ctx context.Context, h hop) (*conn, *fault) {
 	}
 	c := newConn(raw, h, n.opts.Timeouts, n.opts.Now)
 	c.talk = transcriptOf(ctx)
-	c.talk.note("connected to %s (%s)", h.host, h.address)
+	c.talk.remark("connected to " + c.place)
 	return c, nil
 }
 

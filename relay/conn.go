@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -28,6 +29,8 @@ type conn struct {
 	now      func() time.Time
 
 	target target
+	place  string // the host with the address that was dialled, for people
+	remote string // the address that was reached
 	pact   pact
 	ext    extensions
 	tls    store.TLS     // achieved
@@ -49,7 +52,8 @@ type conn struct {
 const wireBuffer = 32 << 10
 
 func newConn(raw net.Conn, h hop, timeouts Timeouts, now func() time.Time) *conn {
-	c := &conn{raw: raw, target: h.target, pact: h.pact, flaw: h.pact.flaw, timeouts: timeouts, now: now}
+	place := h.host + " (" + h.address + ")"
+	c := &conn{raw: raw, target: h.target, place: place, remote: raw.RemoteAddr().String(), pact: h.pact, flaw: h.pact.flaw, timeouts: timeouts, now: now}
 	c.tls.Security = store.SecurityNone
 	c.use(raw)
 	return c
@@ -217,12 +221,9 @@ func (c *conn) result(f *fault) Result {
 
 // detail describes the connection for the event of an attempt.
 func (c *conn) detail() string {
-	secure := c.secure
-	if secure == "" {
-		secure = "no TLS"
-	}
+	secure := cmp.Or(c.secure, "no TLS")
 	if c.target.source.IsValid() {
 		secure = fmt.Sprintf("from %s as %s, %s", c.target.source, cmp.Or(c.target.helo, "this server"), secure)
 	}
-	return fmt.Sprintf("via %s (%s), %s, message %d on this connection", c.target.host, c.raw.RemoteAddr(), secure, c.uses)
+	return "via " + c.target.host + " (" + c.remote + "), " + secure + ", message " + strconv.Itoa(c.uses) + " on this connection"
 }

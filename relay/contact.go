@@ -32,14 +32,15 @@ func contactOf(results []Result) contact {
 	var c contact
 	for _, r := range results {
 		if one := contactOfOne(r); one.kind > c.kind {
-			c = one
+			if c = one; c.kind != answered { // nobody asks an answer why
+				c.why = oneLine(r.Reply)
+			}
 		}
 	}
 	return c
 }
 
-func contactOfOne(r Result) contact {
-	c := contact{why: oneLine(r.Reply)}
+func contactOfOne(r Result) (c contact) {
 	v := r.Verdict()
 	switch {
 	case r.Reply.Command == phaseSign: // it went no further than this process

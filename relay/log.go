@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"log/slog"
 	"runtime/debug"
 	"time"
@@ -62,27 +63,24 @@ func deliveryAttrs(d store.Delivery) []any {
 	return []any{"message", d.ID.Message, "part", d.ID.Part, "server", d.Server, "stream", d.Stream, "destination", d.Destination, "attempt", d.Attempt}
 }
 
-func (j eventLog) claimed(d store.Delivery) { j.log.Debug("delivery claimed", deliveryAttrs(d)...) }
+func (j eventLog) claimed(d store.Delivery) {
+	if j.log.Enabled(context.Background(), slog.LevelDebug) {
+		j.log.Debug("delivery claimed", deliveryAttrs(d)...)
+	}
+}
 
 // event logs an entry of the timeline under its own name.
 func (j eventLog) event(c store.Claimed, e store.Event) {
-	attrs := append(deliveryAttrs(c.Delivery), "recipient", e.Recipient, "code", e.Reply.Code, "reply", e.Reply.Text, "host", e.Reply.Host, "phase", e.Reply.Command, "detail", e.Detail)
+	level := slog.LevelInfo
 	switch e.Kind {
-	case store.EventSent:
-		j.log.Info("sent", attrs...)
-	case store.EventDeferred:
-		j.log.Info("deferred", attrs...)
-	case store.EventBounced:
-		j.log.Warn("bounced", attrs...)
-	case store.EventExpired:
-		j.log.Warn("expired", attrs...)
-	case store.EventCaptured:
-		j.log.Info("captured", attrs...)
-	case store.EventUncertain:
-		j.log.Warn("uncertain", attrs...)
-	default:
-		j.log.Info(string(e.Kind), attrs...)
+	case store.EventBounced, store.EventExpired, store.EventUncertain:
+		level = slog.LevelWarn
 	}
+	if !j.log.Enabled(context.Background(), level) {
+		return
+	}
+	attrs := append(deliveryAttrs(c.Delivery), "recipient", e.Recipient, "code", e.Reply.Code, "reply", e.Reply.Text, "host", e.Reply.Host, "phase", e.Reply.Command, "detail", e.Detail)
+	j.log.Log(context.Background(), level, string(e.Kind), attrs...)
 }
 
 func (j eventLog) claimFailed(id store.DeliveryID, err error) {

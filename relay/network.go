@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -53,40 +52,39 @@ type errand struct {
 	env     envelope // rcpts: those without a result yet
 	open    func(context.Context) (io.ReadCloser, error)
 	ending  func(context.Context, string) error
-	results map[int]Result
-	met     []string // addresses that were reached out of their turn
+	results []*Result // of the job's recipients; nil: not decided
+	met     []string  // addresses that were reached out of their turn
 }
 
 // Send implements Transport.
 func (n *network) Send(ctx context.Context, job Job) []Result {
-	results := make(map[int]Result, len(job.Recipients))
+	results := make([]*Result, len(job.Recipients))
 	defer func() {
 		if job.Known != nil {
-			*job.Known = inOrder(results, len(job.Recipients))
+			*job.Known = complete(results)
 		}
 	}()
 	n.along(ctx, job, results, "")
 	for _, r := range job.Alternates {
 		n.alternate(ctx, &job, r, results)
 	}
-	return inOrder(results, len(job.Recipients))
+	return complete(results)
 }
 
-// inOrder lists the results of n recipients.
-func inOrder(results map[int]Result, n int) []Result {
-	out := make([]Result, n)
-	for i := range out {
-		r, ok := results[i]
-		if !ok {
-			r = Result{Err: errNoResult}
+// complete lists the results, with one for those that have none.
+func complete(results []*Result) []Result {
+	out := make([]Result, len(results))
+	for i, r := range results {
+		if r == nil {
+			r = &Result{Err: errNoResult}
 		}
-		out[i] = r
+		out[i] = *r
 	}
 	return out
 }
 
 // alternate tries another route for those whom the one before could not serve.
-func (n *network) alternate(ctx context.Context, job *Job, r store.Route, results map[int]Result) {
+func (n *network) alternate(ctx context.Context, job *Job, r store.Route, results []*Result) {
 	left := elsewhere(results)
 	if ctx.Err() != nil || len(left) == 0 || job.Board != nil && !job.Board(r, len(left)) {
 		return
@@ -97,8 +95,8 @@ func (n *network) alternate(ctx context.Context, job *Job, r store.Route, result
 }
 
 // along tries one route for the recipients that have no result.
-func (n *network) along(ctx context.Context, job Job, results map[int]Result, before string) {
-	earlier := maps.Clone(results)
+func (n *network) along(ctx context.Context, job Job, results []*Result, before string) {
+	earlier := slices.Clone(results)
 	for _, e := range n.errands(job, results) {
 		n.deliver(ctx, e)
 	}
@@ -110,45 +108,44 @@ func (n *network) along(ctx context.Context, job Job, results map[int]Result, be
 
 // errands groups the recipients by where they go. A smarthost takes all of them; over MX a delivery normally has one domain,
 // and several after its stream was switched from a smarthost to direct delivery.
-func (n *network) errands(job Job, results map[int]Result) []*errand {
+func (n *network) errands(job Job, results []*Result) []*errand {
 	var from message.Address
 	if job.Message.From != "" {
 		var err error
 		if from, err = parseAddress(job.Message.From); err != nil {
 			f := own(phaseMail, 553, detailSender, n.opts.Now(), "sender address cannot be sent: %v", err)
-			for i := range job.Recipients {
-				if _, done := results[i]; !done {
-					results[i] = f.result("")
+			for i := range results {
+				if results[i] == nil {
+					results[i] = new(f.result(""))
 				}
 			}
 			return nil
 		}
 	}
 	var list []*errand
-	byDomain := map[string]*errand{}
 	for i, r := range job.Recipients {
-		if _, done := results[i]; done {
+		if results[i] != nil {
 			continue
 		}
 		address, domain, f := n.forwardPath(job.Route, r.Address)
 		if f != nil {
-			results[i] = f.result("")
+			results[i] = new(f.result(""))
 			continue
 		}
 		sender := from
 		if r.ReturnPath != "" {
 			var err error
 			if sender, err = parseAddress(r.ReturnPath); err != nil {
-				results[i] = own(phaseMail, 553, detailSender, n.opts.Now(), "return path cannot be sent: %v", err).result("")
+				results[i] = new(own(phaseMail, 553, detailSender, n.opts.Now(), "return path cannot be sent: %v", err).result(""))
 				continue
 			}
 		}
-		e := byDomain[domain]
-		if e == nil {
-			e = &errand{route: job.Route, sources: job.Sources, domain: domain, open: job.Open, ending: job.Ending, results: results, env: envelope{message: job.Message, from: from}}
-			byDomain[domain] = e
-			list = append(list, e)
+		at := slices.IndexFunc(list, func(e *errand) bool { return e.domain == domain })
+		if at < 0 {
+			at = len(list)
+			list = append(list, &errand{route: job.Route, sources: job.Sources, domain: domain, open: job.Open, ending: job.Ending, results: results, env: envelope{message: job.Message, from: from}})
 		}
+		e := list[at]
 		e.env.rcpts = append(e.env.rcpts, forward{index: i, address: address, from: sender, rcpt: r})
 	}
 	return list
@@ -213,8 +210,8 @@ func (n *network) deliver(ctx context.Context, e *errand) {
 		last = broken(phaseDNS, detailRoute, errors.New("no mail host left to try"), n.opts.Now())
 	}
 	for _, r := range e.env.rcpts {
-		if _, ok := e.results[r.index]; !ok {
-			e.results[r.index] = last.result("")
+		if e.results[r.index] == nil {
+			e.results[r.index] = new(last.result(""))
 		}
 	}
 }
@@ -228,10 +225,10 @@ func together(rcpts []forward) []forward {
 	return rcpts[:n]
 }
 
-func undecided(batch []forward, results map[int]Result) []forward {
+func undecided(batch []forward, results []*Result) []forward {
 	var left []forward
 	for _, r := range batch {
-		if _, ok := results[r.index]; !ok {
+		if results[r.index] == nil {
 			left = append(left, r)
 		}
 	}
@@ -240,20 +237,23 @@ func undecided(batch []forward, results map[int]Result) []forward {
 
 // tooMany returns the recipients that the host only wants in another transaction (RFC 5321 4.5.3.1.10), and takes their
 // results back. Only where the transaction reached somebody: otherwise the next would end the same way.
-func tooMany(batch []forward, results map[int]Result) []forward {
+func tooMany(batch []forward, results []*Result) []forward {
 	reached := false
 	for _, r := range batch {
-		reached = reached || results[r.index].Verdict() == Delivered
+		reached = reached || results[r.index] != nil && results[r.index].Verdict() == Delivered
 	}
 	if !reached {
 		return nil
 	}
 	var again []forward
 	for _, r := range batch {
+		if results[r.index] == nil {
+			continue
+		}
 		reply := results[r.index].Reply
 		limit := reply.Code == 452 || reply.Code == 552
 		if limit && reply.Command == phaseRcpt && (reply.Enhanced == [3]int{} || [2]int(reply.Enhanced[1:]) == [2]int{5, 3}) {
-			delete(results, r.index)
+			results[r.index] = nil
 			again = append(again, r)
 		}
 	}

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -28,8 +29,8 @@ type forward struct {
 // mailCommand builds MAIL with the parameters that the host offers, or says why this host cannot take the message. Those
 // are permanent: another host of the same domain will hardly be different, and an honest notice now is better than silence
 // for days. Content is not converted to seven bits, since that would break its signatures (RFC 6152 3).
-func (e envelope) mailCommand(ext extensions, host string, now time.Time) (string, *fault) {
-	m := e.message
+func (e *envelope) mailCommand(ext extensions, host string, now time.Time) (string, *fault) {
+	m := &e.message
 	switch {
 	case (m.UTF8 || !e.from.ASCII()) && !ext.utf8:
 		return "", own(phaseMail, 550, detailUTF8, now, "the message needs SMTPUTF8, which %s does not offer", host)
@@ -39,9 +40,10 @@ func (e envelope) mailCommand(ext extensions, host string, now time.Time) (strin
 		return "", own(phaseMail, 552, detailTooLarge, now, "the message has %d octets, and %s takes at most %d", m.Size, host, ext.maxSize)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "MAIL FROM:<%s>", e.from)
+	b.Grow(128)
+	b.WriteString("MAIL FROM:<" + e.from.String() + ">")
 	if ext.size && m.Size > 0 {
-		fmt.Fprintf(&b, " SIZE=%d", m.Size)
+		b.WriteString(" SIZE=" + strconv.FormatInt(m.Size, 10))
 	}
 	if ext.eightBit && m.EightBit {
 		b.WriteString(" BODY=8BITMIME")
@@ -65,7 +67,7 @@ func (e envelope) mailCommand(ext extensions, host string, now time.Time) (strin
 	return b.String(), nil
 }
 
-func (e envelope) needsUTF8() bool {
+func (e *envelope) needsUTF8() bool {
 	if e.message.UTF8 || !e.from.ASCII() {
 		return true
 	}
@@ -82,7 +84,7 @@ func (f forward) rcptCommand(ext extensions, host string, now time.Time) (string
 	if !f.address.ASCII() && !ext.utf8 {
 		return "", own(phaseRcpt, 550, detailUTF8, now, "the address needs SMTPUTF8, which %s does not offer", host)
 	}
-	command := fmt.Sprintf("RCPT TO:<%s>", f.address)
+	command := "RCPT TO:<" + f.address.String() + ">"
 	if !ext.dsn {
 		return command, nil
 	}

@@ -199,6 +199,9 @@ func (n *decider) event(kind store.EventKind, recipient int, reply store.Reply, 
 // mergeWaits makes one event of those that say the same about several recipients who wait. The timeline is bounded, and a
 // hundred recipients of one greylisting host would push everything else out of it.
 func mergeWaits(events []store.Event) []store.Event {
+	if len(events) < 2 {
+		return events
+	}
 	type reason struct {
 		kind   store.EventKind
 		reply  store.Reply

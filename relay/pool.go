@@ -44,7 +44,7 @@ func (p *pool) get(t target) *conn {
 	}
 	c := list[len(list)-1]
 	p.remove(c)
-	c.idle.Stop() // if it fired already, expire finds nothing to remove
+	c.idle.Stop() // if it fired already, expire finds nothing to remove, or takes an idle connection a little early
 	c.pooled = true
 	return c
 }
@@ -60,7 +60,11 @@ func (p *pool) put(c *conn) {
 	}
 	p.idle[t] = append(p.idle[t], c)
 	p.count++
-	c.idle = time.AfterFunc(p.opts.Idle, func() { p.expire(c) })
+	if c.idle == nil {
+		c.idle = time.AfterFunc(p.opts.Idle, func() { p.expire(c) })
+		return
+	}
+	c.idle.Reset(p.opts.Idle)
 }
 
 // expire closes a connection whose time is over, unless somebody took it first.

@@ -13,10 +13,16 @@ var errRouteShut = errors.New("the route takes nothing now")
 // alternatesOf returns the other routes of a stream in the order in which they are tried when one has failed: those with a
 // weight first, the heaviest at the beginning, then the others as listed.
 func alternatesOf(stream store.Stream, taken store.Route) []store.Route {
-	out := slices.DeleteFunc(stream.Routes(), func(r store.Route) bool { return r.Key() == taken.Key() })
+	if len(stream.Alternates) == 0 && same(stream.Route, taken) {
+		return nil
+	}
+	out := slices.DeleteFunc(stream.Routes(), func(r store.Route) bool { return same(r, taken) })
 	slices.SortStableFunc(out, func(a, b store.Route) int { return b.Weight - a.Weight })
 	return out
 }
+
+// same tells whether two routes have one key. Most comparisons are of a route with itself, and a key is made anew each time.
+func same(a, b store.Route) bool { return a == b || a.Key() == b.Key() }
 
 // elsewhere tells whether another route may be tried for a recipient at once: nothing was handed over, and what failed was
 // the route and not the message.
@@ -40,9 +46,9 @@ func (r Result) elsewhere() bool {
 }
 
 // elsewhere returns the recipients that another route may serve.
-func elsewhere(results map[int]Result) (left []int) {
+func elsewhere(results []*Result) (left []int) {
 	for i, r := range results {
-		if r.elsewhere() {
+		if r != nil && r.elsewhere() {
 			left = append(left, i)
 		}
 	}
@@ -50,24 +56,22 @@ func elsewhere(results map[int]Result) (left []int) {
 }
 
 // retract takes back the results of recipients that another route is tried for, and returns one of them.
-func retract(results map[int]Result, left []int) (sample Result) {
+func retract(results []*Result, left []int) (sample Result) {
 	for _, i := range left {
-		sample = results[i]
-		delete(results, i)
+		sample, results[i] = *results[i], nil
 	}
 	return sample
 }
 
 // stamp marks the results that a route has just given, and returns them.
-func stamp(results, earlier map[int]Result, key, before string) (fresh []Result) {
+func stamp(results, earlier []*Result, key, before string) (fresh []Result) {
 	for i, r := range results {
-		if _, old := earlier[i]; old {
+		if r == nil || earlier[i] != nil {
 			continue
 		}
 		r.Route = key
 		r.Detail = joinDetail(r.Detail, before)
-		results[i] = r
-		fresh = append(fresh, r)
+		fresh = append(fresh, *r)
 	}
 	return fresh
 }

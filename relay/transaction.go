@@ -22,11 +22,11 @@ type transaction struct {
 	commands []string                    // RCPT, for env.rcpts
 	chunk    bool                        // the content goes by BDAT in place of DATA
 
-	results  map[int]Result // by forward.index: what is decided
-	accepted []forward      // RCPT was answered 2xx
-	refused  *fault         // MAIL or DATA was refused
-	lonely   bool           // DATA was answered 354 although nobody was accepted
-	unknown  *fault         // BDAT is no command there
+	results  []*Result // by forward.index: what is decided
+	accepted []forward // RCPT was answered 2xx
+	refused  *fault    // MAIL or DATA was refused
+	lonely   bool      // DATA was answered 354 although nobody was accepted
+	unknown  *fault    // BDAT is no command there
 }
 
 // run sends the message. What is decided is in results afterwards. A fault means that the connection was lost, or that we
@@ -78,12 +78,12 @@ func (t *transaction) prepare() {
 	t.env.rcpts = kept
 }
 
-func (t *transaction) decide(r forward, f *fault) { t.results[r.index] = t.c.result(f) }
+func (t *transaction) decide(r forward, f *fault) { t.results[r.index] = new(t.c.result(f)) }
 
 // decideAll gives every recipient without a result this one.
 func (t *transaction) decideAll(f *fault) {
 	for _, r := range t.env.rcpts {
-		if _, ok := t.results[r.index]; !ok {
+		if t.results[r.index] == nil {
 			t.decide(r, f)
 		}
 	}
@@ -102,18 +102,9 @@ func (t *transaction) greet(ctx context.Context, mail string) *fault {
 }
 
 func (t *transaction) pipelined(ctx context.Context, mail string) *fault {
-	lines := append([]string{mail}, t.commands...)
-	if !t.chunk {
-		lines = append(lines, "DATA")
-	}
 	reset := t.c.dirty
-	if reset {
-		lines = append([]string{"RSET"}, lines...)
-	}
-	for _, l := range lines {
-		if err := t.c.line(l); err != nil {
-			return t.c.broken(ctx, phaseMail, err)
-		}
+	if err := t.say(mail, reset); err != nil {
+		return t.c.broken(ctx, phaseMail, err)
 	}
 	if f := t.c.flush(ctx, phaseMail); f != nil {
 		return f
@@ -136,6 +127,27 @@ func (t *transaction) pipelined(ctx context.Context, mail string) *fault {
 		return nil
 	}
 	return t.onData(ctx)
+}
+
+// say queues all commands up to DATA.
+func (t *transaction) say(mail string, reset bool) error {
+	if reset {
+		if err := t.c.line("RSET"); err != nil {
+			return err
+		}
+	}
+	if err := t.c.line(mail); err != nil {
+		return err
+	}
+	for _, rcpt := range t.commands {
+		if err := t.c.line(rcpt); err != nil {
+			return err
+		}
+	}
+	if t.chunk {
+		return nil
+	}
+	return t.c.line("DATA")
 }
 
 func (t *transaction) stepwise(ctx context.Context, mail string) *fault {
@@ -335,9 +347,7 @@ func (t *transaction) answered(r wireReply) {
 		t.c.taken++
 	}
 	answer.Relayed = taken && !t.c.ext.dsn
-	for _, to := range t.accepted {
-		t.results[to.index] = answer
-	}
+	t.settle(answer)
 }
 
 // lastDot settles a message whose end got no usable answer. Certain are only a 421, which says that it was not taken, and
@@ -348,8 +358,13 @@ func (t *transaction) lastDot(f *fault, certain bool) {
 	if unsent(f.err) {
 		result.Err = damaged(f.err)
 	}
+	t.settle(result)
+}
+
+// settle gives those who were accepted one result each.
+func (t *transaction) settle(r Result) {
 	for _, to := range t.accepted {
-		t.results[to.index] = result
+		t.results[to.index] = new(r)
 	}
 }
 

@@ -46,14 +46,17 @@ type trip struct {
 // accepted on one route stays with it: another could only deliver it twice. refused is set where that one takes nothing now.
 func (d *Dispatcher) embark(c store.Claimed, st start, stream store.Stream, n int) (t *trip, route store.Route, allowed int, refused *Result) {
 	t = &trip{d: d, key: st.stream.key, destination: c.Delivery.Destination, legs: []leg{st.leg}}
-	if pinned, ok := routeNamed(stream, c.Delivery.Route); ok && pinned.Key() != st.leg.route.Key() {
+	if pinned, ok := routeNamed(stream, c.Delivery.Route); ok && !same(pinned, st.leg.route) {
 		t.legs[0].tried, t.legs[0].fared.idle = true, true
 		if allowed = t.board(pinned, n, false); allowed == 0 {
 			return t, pinned, 0, t.refusal(pinned)
 		}
 		return t, pinned, allowed, nil
 	}
-	route, ok := routeNamed(stream, st.leg.route.Key())
+	route, ok := stream.Route, same(stream.Route, st.leg.route)
+	if !ok {
+		route, ok = routeNamed(stream, st.leg.route.Key())
+	}
 	if !ok {
 		return t, stream.Route, n, nil // the routes have changed since; the schedule hears of it at this moment
 	}
@@ -61,6 +64,9 @@ func (d *Dispatcher) embark(c store.Claimed, st start, stream store.Stream, n in
 }
 
 func routeNamed(stream store.Stream, key string) (store.Route, bool) {
+	if key == "" {
+		return store.Route{}, false
+	}
 	routes := stream.Routes()
 	i := slices.IndexFunc(routes, func(r store.Route) bool { return r.Key() == key })
 	if i < 0 {
@@ -111,7 +117,7 @@ const shortWait = 10 * time.Second
 // board gives an attempt that is under way a place on a further route.
 func (s *schedule) board(key store.StreamKey, r store.Route, destination string, n int, whole bool, now int64) (g leg, until int64, why string) {
 	ways := s.waysOf(s.snapshot, key)
-	i := slices.IndexFunc(ways, func(w way) bool { return w.route.Key() == r.Key() && !w.rule.free })
+	i := slices.IndexFunc(ways, func(w way) bool { return same(w.route, r) && !w.rule.free })
 	if i < 0 {
 		return g, 0, "it is no route of the stream any more"
 	}
@@ -147,7 +153,7 @@ func (s *schedule) board(key store.StreamKey, r store.Route, destination string,
 func (t *trip) left(r store.Route, results []Result, idle bool) {
 	for i := range t.legs {
 		g := &t.legs[i]
-		if g.tried || g.route.Key() != r.Key() {
+		if g.tried || !same(g.route, r) {
 			continue
 		}
 		g.tried, g.contact = true, contactOf(results)
@@ -231,7 +237,7 @@ func (s *schedule) land(g leg, now int64) {
 // job is the message on its way by the first route, with the others behind it where it need not stay with that one.
 func (t *trip) job(c store.Claimed, stream store.Stream, route store.Route, open func(context.Context) (io.ReadCloser, error)) Job {
 	job := Job{Message: c.Message, Route: route, Sources: stream.Sources, Open: open, Left: t.left}
-	if c.Delivery.Route != route.Key() {
+	if c.Delivery.Route == "" || c.Delivery.Route != route.Key() {
 		job.Alternates = alternatesOf(stream, route)
 		job.Board = func(r store.Route, recipients int) bool { return t.board(r, recipients, true) > 0 }
 	}

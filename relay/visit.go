@@ -25,7 +25,7 @@ func (n *network) visit(ctx context.Context, h hop, e *errand) (met bool, f *fau
 				e.met = append(e.met, h.address)
 			}
 		} else {
-			transcriptOf(ctx).note("on a kept connection to %s (%s)", h.host, h.address)
+			transcriptOf(ctx).remark("on a kept connection to " + c.place)
 		}
 		if f = n.promises(c, e); f != nil {
 			n.pool.put(c)
