@@ -172,6 +172,9 @@ func (v *streamFlags) apply(s *store.Stream, abs func(string) string) error {
 		}
 		s.RedirectTo = address.String()
 	}
+	if s.Mode == store.ModeRedirect && s.RedirectTo == "" {
+		return usage("--mode redirect needs the address that gets the mail: --redirect-to")
+	}
 	if f.Changed("source") {
 		list, err := parseSources(v.sources)
 		if err != nil {

@@ -51,11 +51,19 @@ func (v *listFlags) filter(a *admin) (store.SuppressionFilter, error) {
 	if err != nil {
 		return f, err
 	}
-	if f.Reason, err = parseReason(v.reason); err != nil {
-		return f, err
-	}
-	f.Origin, err = parseOrigin(v.origin)
+	f.Reason, f.Origin, err = v.why()
 	return f, err
+}
+
+// why reads --reason and --origin.
+func (v *listFlags) why() (reason store.SuppressionReason, origin store.SuppressionOrigin, err error) {
+	if reason, err = parseReason(v.reason); err == nil {
+		origin, err = parseOrigin(v.origin)
+	}
+	if err != nil {
+		return "", "", usage("--%v", err)
+	}
+	return reason, origin, nil
 }
 
 // parseReason reads a reason in any case; "" is none.
@@ -257,9 +265,7 @@ func (a *app) suppressionAdd() *cobra.Command {
 // draft is a suppression without its address.
 func (v *listFlags) draft(a *admin, stream store.Stream) (s store.Suppression, err error) {
 	s = store.Suppression{Server: stream.Server, Stream: stream.ID, Created: a.now(), By: a.by}
-	if s.Reason, err = parseReason(v.reason); err == nil {
-		s.Origin, err = parseOrigin(v.origin)
-	}
+	s.Reason, s.Origin, err = v.why()
 	return s, err
 }
 
