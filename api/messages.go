@@ -226,6 +226,9 @@ func events(e store.Event, r store.Record) []messageEvent {
 		if e.Bounce != "" {
 			details["BounceID"] = strconv.FormatInt(e.BounceID(r.Message.ID), 10)
 		}
+		if e.Kind == store.EventCancelled { // who it was, and why, is the operator's business
+			details["Summary"] = "given up by the operator"
+		}
 	}
 	var out []messageEvent
 	for _, address := range to {
