@@ -288,3 +288,32 @@ func writeQueue(dir string, n int, end func(*viewDB) error) error {
 	}
 	return end(db)
 }
+
+// BenchmarkSearchNewer measures what a search does with messages that the view
+// lacks, as many as come in between two checkpoints under load.
+func BenchmarkSearchNewer(b *testing.B) {
+	s, err := Open(b.TempDir(), Options{MinFree: -1, CheckpointEvery: time.Hour})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			for range 100 {
+				if _, err := acceptOne(s, nil); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for b.Loop() {
+		q := newSearching(s, store.Filter{Server: 1, Stream: "outbound"}, 50)
+		if q.compareNewer(); q.total != 5000 {
+			b.Fatalf("%d messages", q.total)
+		}
+	}
+	if err := s.Close(); err != nil {
+		b.Error(err)
+	}
+}

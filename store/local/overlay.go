@@ -316,19 +316,33 @@ func (o *overlay) allLocked() map[store.ID]entry {
 	return m
 }
 
-// some returns the messages newer than the view that pick selects. pick must be quick.
-func (o *overlay) some(pick func(*state) bool) (out []entry) {
+// some returns the messages newer than the view that pick selects, and those of the
+// checkpoint under way that are out of date.
+func (o *overlay) some(pick func(*state) bool) (newest, older []entry) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	for id, e := range o.flushing {
-		if _, newer := o.dirty[id]; !newer && pick(e.state) {
-			out = append(out, e)
+	flushing := o.flushing // nobody changes it any more
+	dirty := make([]entry, 0, len(o.dirty))
+	superseded := map[store.ID]bool{}
+	for id, e := range o.dirty {
+		dirty = append(dirty, e)
+		if _, ok := flushing[id]; ok {
+			superseded[id] = true
 		}
 	}
-	for _, e := range o.dirty {
+	o.mu.Unlock()
+	for _, e := range dirty {
 		if pick(e.state) {
-			out = append(out, e)
+			newest = append(newest, e)
 		}
 	}
-	return out
+	for id, e := range flushing {
+		switch {
+		case !pick(e.state):
+		case superseded[id]:
+			older = append(older, e)
+		default:
+			newest = append(newest, e)
+		}
+	}
+	return newest, older
 }

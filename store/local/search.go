@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"cmp"
 	"container/heap"
 	"context"
 	"encoding/binary"
@@ -187,7 +188,13 @@ func (c *candidates) leaveOut(s *source) {
 	}
 }
 
-func compareStamps(a, b stamp) int { return bytes.Compare(a[:], b[:]) }
+func compareStamps(a, b stamp) int {
+	x, y := binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(b[:])
+	if x == y {
+		return bytes.Compare(a[8:], b[8:])
+	}
+	return cmp.Compare(x, y)
+}
 
 // pop goes behind the newest candidate.
 func (c *candidates) pop() error {
@@ -257,8 +264,7 @@ type searching struct {
 
 	message *bbolt.Bucket
 
-	newer   map[store.ID]bool // in the overlay
-	without []stamp
+	without []stamp // what the overlay knows better; ascending
 	overlay []found // matching, newest first
 	view    []found // the first of the matching, newest first
 	total   int
@@ -314,24 +320,39 @@ func timeBounds(f *store.Filter) (upper, floor stamp) {
 // compareNewer selects from the overlay. It is read before the view: what
 // leaves it meanwhile is in the view then.
 func (q *searching) compareNewer() {
-	entries := q.s.over.some(func(s *state) bool {
+	newest, older := q.s.over.some(func(s *state) bool {
 		return (q.filter.Server == 0 || q.filter.Server == s.msg.Server) && (q.filter.Stream == "" || q.filter.Stream == s.msg.Stream)
 	})
-	q.newer = make(map[store.ID]bool, len(entries))
-	for _, e := range entries {
-		st := e.state.stamp()
-		q.newer[e.state.msg.ID] = true
-		q.without = append(q.without, st) // also of what the view lacks: it may be in a block by the second look
+	all := make([]found, 0, len(newest))
+	for _, e := range newest {
+		f := found{stamp: e.state.stamp()}
+		if !e.gone && compareStamps(f.stamp, q.upper) < 0 && compareStamps(f.stamp, q.floor) >= 0 && matches(&q.match, e.state) {
+			f.state = e.state
+		}
+		all = append(all, f)
+	}
+	slices.SortFunc(all, func(a, b found) int { return compareStamps(b.stamp, a.stamp) })
+	q.leaveOut(all, slices.Concat(newest, older))
+	q.overlay = slices.DeleteFunc(all, func(f found) bool { return f.state == nil })
+	q.total = len(q.overlay)
+}
+
+// leaveOut has messages passed over where the view has them, also if it lacks them
+// now: they may be in a block by the second look. all are the newest of entries.
+func (q *searching) leaveOut(all []found, entries []entry) {
+	q.without = make([]stamp, 0, len(entries))
+	for _, f := range slices.Backward(all) {
+		q.without = append(q.without, f.stamp)
+	}
+	for i, e := range entries {
+		if i >= len(all) {
+			q.without = append(q.without, e.state.stamp())
+		}
 		if e.drop != nil {
 			q.without = append(q.without, e.drop.stamp())
 		}
-		if !e.gone && compareStamps(st, q.upper) < 0 && compareStamps(st, q.floor) >= 0 && matches(&q.match, e.state) {
-			q.overlay = append(q.overlay, found{st, e.state})
-		}
 	}
-	slices.SortFunc(q.without, compareStamps)
-	slices.SortFunc(q.overlay, func(a, b found) int { return compareStamps(b.stamp, a.stamp) })
-	q.total = len(q.overlay)
+	slices.SortFunc(q.without, compareStamps) // mostly in order already
 }
 
 // run counts what the view has, and keeps the first of it.
@@ -366,7 +387,7 @@ func (q *searching) run(ctx context.Context, tx *bbolt.Tx) error {
 // take adds a candidate if it matches.
 func (q *searching) take(st stamp, certain bool) error {
 	if !certain {
-		if q.newer[st.id()] {
+		if _, newer := slices.BinarySearchFunc(q.without, st, compareStamps); newer {
 			return nil
 		}
 		decode := decodeLight
