@@ -1,7 +1,11 @@
 package local
 
 import (
+	"math/rand/v2"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/mailchute/mailchute/store"
 	"github.com/mailchute/mailchute/store/journal"
@@ -42,5 +46,37 @@ func TestLoad_KnowsTheHighestID(t *testing.T) {
 	s = openT(t, dir, smallOptions())
 	if s.over.inView != id || s.over.beyondView(id) {
 		t.Errorf("the highest ID of the view is %s, want %s", s.over.inView, id)
+	}
+}
+
+// TestLanes_MoveIsRemovalAndAddition compares lanes that follow changes with lanes
+// that are counted anew.
+func TestLanes_MoveIsRemovalAndAddition(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	some := func(st stamp) queued {
+		at := moment.Add(time.Duration(rnd.IntN(4)) * time.Second)
+		q := queued{stamp: st, server: 1, stream: "outbound", destination: []string{"a.example", "b.example"}[rnd.IntN(2)], due: at, held: rnd.IntN(4) == 0}
+		if rnd.IntN(2) == 0 {
+			q.lease = at.Add(time.Duration(rnd.IntN(3)-1) * time.Second)
+		}
+		return q
+	}
+	kept, have := lanes{}, make([]queued, 20)
+	for i := range have {
+		have[i] = some(stampOf(moment.Add(time.Duration(i)), store.ID{byte(i)}))
+		kept.add(&have[i])
+	}
+	for range 1000 {
+		i := rnd.IntN(len(have))
+		next := some(have[i].stamp)
+		kept.move(&have[i], &next)
+		have[i] = next
+		counted := lanes{}
+		for j := range have {
+			counted.add(&have[j])
+		}
+		if d := cmp.Diff(counted.list(), kept.list()); d != "" {
+			t.Fatalf("lanes (-counted +kept):\n%s", d)
+		}
 	}
 }

@@ -360,3 +360,42 @@ func TestSearch_SealedBetweenItsTwoLooks(t *testing.T) {
 		t.Errorf("found %d, %v, want 20", q.total, err)
 	}
 }
+
+// A message that was forgotten, and whose ID came again while the checkpoint with
+// that is under way, is found once: the block that the view still has it in is out of date.
+func TestSearch_MessageThatCameAgain(t *testing.T) {
+	s := openT(t, t.TempDir(), still())
+	var ids []store.ID
+	for range 20 {
+		ids = append(ids, acceptT(t, s, 10))
+	}
+	deliverT(t, s, ids[0])
+	if n := sealT(t, s); n == 0 {
+		t.Fatal("no block was made")
+	}
+	if n, err := s.forget(t.Context(), ids[:1]); n != 1 || err != nil {
+		t.Fatalf("forget = %d, %v", n, err)
+	}
+	s.checkpointing.Lock()
+	b := s.over.take()
+	d, err := s.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, ds := sampleMessage(ids[0], "example.org")
+	if err := d.Commit(t.Context(), m, ds); err != nil {
+		t.Fatal(err)
+	}
+	if n := totalT(t, s, store.Filter{}); n != 20 {
+		t.Errorf("%d messages are found during the checkpoint, want 20", n)
+	}
+	err = s.writeBatch(b)
+	s.checkpointing.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := totalT(t, s, store.Filter{}); n != 20 {
+		t.Errorf("%d messages are found behind it, want 20", n)
+	}
+	checkT(t, s)
+}
