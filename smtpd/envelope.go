@@ -18,7 +18,7 @@ type transaction struct {
 	open     bool
 	tried    bool // a RCPT has come
 	taken    int  // recipients answered 250, repeated ones counted
-	envelope intake.Envelope
+	envelope *intake.Envelope
 	first    string              // mailbox of the first recipient
 	others   map[string]struct{} // mailboxes of the others
 }
@@ -54,7 +54,7 @@ func (w *wire) mail(m mailArgs) reply {
 	if err := w.srv.in.CheckSender(w.principal, m.from); err != nil {
 		return w.refusedAddress("MAIL", m.from, err)
 	}
-	w.tx = transaction{open: true, envelope: intake.Envelope{
+	w.tx = transaction{open: true, envelope: &intake.Envelope{
 		From: m.from.String(), UTF8: m.utf8, EightBit: m.eightBit, Ret: m.ret, EnvID: m.envID, RequireTLS: m.tls,
 	}}
 	return ""
@@ -118,7 +118,7 @@ func mailbox(a message.Address, text string) string {
 
 // envelope is the transaction with what is known of the session.
 func (w *wire) envelope() *intake.Envelope {
-	e := &w.tx.envelope
+	e := w.tx.envelope
 	e.Principal = w.principal
 	e.Client = w.client
 	e.Hello = w.hello

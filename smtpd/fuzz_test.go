@@ -151,7 +151,7 @@ func FuzzParams(f *testing.F) {
 	for _, s := range []string{`FROM:<a@example.org> SIZE=1 ENVID=a+2Bb`, `TO:<"a>\" b"@example.org> NOTIFY=NEVER ORCPT=utf-8;\x{E4}@x`, "FROM:<>", "TO: <a@[127.0.0.1]>"} {
 		f.Add(s)
 	}
-	w := &wire{srv: &Server{}, opts: &Options{MaxMessageBytes: 1000}}
+	w := &wire{srv: &Server{}, opts: &Options{MaxMessageBytes: 1000}, tx: transaction{envelope: &intake.Envelope{}}}
 	f.Fuzz(func(t *testing.T, arg string) {
 		if strings.ContainsFunc(arg, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			return // refused before

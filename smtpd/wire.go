@@ -2,8 +2,9 @@ package smtpd
 
 import (
 	"bufio"
-	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net"
@@ -14,7 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/pires/go-proxyproto"
 
 	"github.com/mailchute/mailchute/auth"
@@ -28,8 +28,14 @@ const (
 	idleBuffer = 128
 )
 
+// buffers are what a connection has while it does not wait.
+type buffers struct {
+	br  *bufio.Reader
+	out []byte // replies not yet sent
+}
+
 // lineBuffers are those of connections that wait.
-var lineBuffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, lineBuffer) }}
+var lineBuffers = sync.Pool{New: func() any { return &buffers{br: bufio.NewReaderSize(nil, lineBuffer)} }}
 
 // stopLevel is how far the stop of the server has gone.
 type stopLevel int
@@ -62,19 +68,16 @@ type wire struct {
 	log    connLog
 	client netip.Addr
 
-	raw   net.Conn // below TLS; all deadlines are set here
-	conn  net.Conn // raw, or TLS above it
-	tls   *tls.ConnectionState
-	br    *bufio.Reader
+	raw  net.Conn // below TLS; all deadlines are set here
+	conn net.Conn // raw, or TLS above it
+	tls  *tls.ConnectionState
+	*buffers
 	first [idleBuffer]byte
 	held  []byte // of first: what br has not taken
-	out   []byte // replies not yet sent
 	deaf  error  // a reply could not be sent; part of it may have been
 
-	ctx    context.Context // of the submissions of this connection
-	cancel context.CancelFunc
-	leave  func() // gives back the connection's place in the gate
-	once   sync.Once
+	leave func() // gives back the connection's place in the gate
+	once  sync.Once
 
 	mu   sync.Mutex // guards stop, wait and changes of raw, so that no deadline outlives an interrupt
 	stop stopLevel
@@ -110,11 +113,17 @@ type wire struct {
 
 func newWire(s *Server, c net.Conn) *wire {
 	w := &wire{srv: s, opts: &s.opts, raw: c, conn: c, client: addrOf(c), leave: s.gate.leave}
-	w.ctx, w.cancel = context.WithCancel(s.running)
-	w.log = connLog{l: s.log.l, conn: uuid.NewString()[:8], client: w.client}
-	w.takeBuffer()
+	w.log = connLog{l: s.log.l, conn: shortName(), client: w.client}
+	w.takeBuffers()
 	s.track(w)
 	return w
+}
+
+// shortName names a connection or an incident in the log.
+func shortName() string {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return hex.EncodeToString(b[:])
 }
 
 // prepare does what comes before the banner. False means that the connection has
@@ -211,24 +220,32 @@ func (w *wire) startTLS() bool {
 	return true
 }
 
-// takeBuffer ends a wait without a buffer.
-func (w *wire) takeBuffer() {
-	w.br = lineBuffers.Get().(*bufio.Reader)
+// takeBuffers ends a wait without buffers.
+func (w *wire) takeBuffers() {
+	w.buffers = lineBuffers.Get().(*buffers)
 	w.br.Reset(source{w})
+}
+
+// giveBuffers begins one. No reply is pending.
+func (w *wire) giveBuffers() {
+	w.br.Reset(nil) // the pool keeps no connection alive
+	lineBuffers.Put(w.buffers)
+	w.buffers = nil
 }
 
 // waitForLine waits until something of the next command is there. What was
 // returned of earlier ones is not valid any more.
 func (w *wire) waitForLine() error {
-	if w.br.Buffered() > 0 {
+	if w.br.Buffered() > 0 || len(w.held) > 0 {
 		return nil
 	}
-	w.br.Reset(nil) // the pool keeps no connection alive
-	lineBuffers.Put(w.br)
-	w.br = nil
-	n, err := source{w}.Read(w.first[:])
+	if err := w.flush(); err != nil {
+		return err
+	}
+	w.giveBuffers()
+	n, err := w.receiveOctets(w.first[:])
 	w.held = w.first[:n]
-	w.takeBuffer()
+	w.takeBuffers()
 	if n > 0 {
 		return nil
 	}
@@ -288,6 +305,11 @@ func (s source) Read(p []byte) (int, error) {
 	if err := w.flush(); err != nil {
 		return 0, err
 	}
+	return w.receiveOctets(p)
+}
+
+// receiveOctets reads from the client within the time that it has.
+func (w *wire) receiveOctets(p []byte) (int, error) {
 	if w.pace != nil {
 		return w.pace.read(w, p)
 	}
@@ -297,7 +319,12 @@ func (s source) Read(p []byte) (int, error) {
 
 // put queues octets of replies. They are sent when the wire next waits for the
 // client.
-func (w *wire) put(s string) { w.out = append(w.out, s...) }
+func (w *wire) put(s string) {
+	if w.buffers == nil { // a wait has panicked
+		w.takeBuffers()
+	}
+	w.out = append(w.out, s...)
+}
 
 // line queues one reply line.
 func (w *wire) line(r reply) {
@@ -307,7 +334,7 @@ func (w *wire) line(r reply) {
 
 // flush sends the queued replies. After one that failed there is no other.
 func (w *wire) flush() error {
-	if len(w.out) == 0 || w.deaf != nil {
+	if w.buffers == nil || len(w.out) == 0 || w.deaf != nil {
 		return w.deaf
 	}
 	_ = w.raw.SetWriteDeadline(time.Now().Add(w.opts.Write)) // as in arm
@@ -340,7 +367,9 @@ func (w *wire) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n := copy(p, w.pass)
-	w.pass = w.pass[:copy(w.pass, w.pass[n:])]
+	if w.pass = w.pass[n:]; len(w.pass) == 0 {
+		w.pass = nil // it may have been a secret
+	}
 	return n, nil
 }
 
@@ -369,7 +398,7 @@ func (w *wire) next() {
 
 // panicked logs a panic under an incident number and ends the connection.
 func (w *wire) panicked(v any) {
-	w.log.panicked(uuid.NewString()[:8], v, debug.Stack())
+	w.log.panicked(shortName(), v, debug.Stack())
 }
 
 // readFailed answers the end of a connection while a command was awaited. What
@@ -390,9 +419,12 @@ func (w *wire) Close() error {
 	w.once.Do(func() {
 		w.closing = true
 		w.linger(w.flush())
+		if w.buffers != nil {
+			w.out = w.out[:0]
+			w.giveBuffers()
+		}
 		_ = w.conn.Close() // TLS says goodbye; its error has no reader
 		_ = w.raw.Close()
-		w.cancel()
 		w.leave()
 		w.srv.untrack(w)
 		w.srv.conns.Done()

@@ -93,7 +93,7 @@ func (w *wire) readResponse() {
 // verify asks who the client is. The delay for a wrong answer is kept here,
 // holding nothing but this connection.
 func (w *wire) verify(username, password string) error {
-	p, err := w.srv.auth.SMTP(w.ctx, w.client, username, password)
+	p, err := w.srv.auth.SMTP(w.srv.running, w.client, username, password)
 	if err != nil {
 		w.pause(auth.DelayOf(err))
 		return err

@@ -208,7 +208,7 @@ func (w *wire) receive(c *content) {
 // submit hands the message on and returns its final reply.
 func (w *wire) submit(c *content) reply {
 	e := w.envelope()
-	id, err := w.srv.in.Submit(w.ctx, *e, c)
+	id, err := w.srv.in.Submit(w.srv.running, *e, c)
 	if err == nil {
 		failpoint.Hit(failpoint.SMTPDurable)
 		return w.taken(c, e, id)
