@@ -3,6 +3,7 @@ package journal
 import (
 	"fmt"
 	"hash/crc32"
+	"runtime"
 	"slices"
 	"time"
 
@@ -15,8 +16,13 @@ const closingRoom = 2 * commitFrameSize
 
 // commitLoop is the committer: the only goroutine that writes frames. It ends
 // when the queue is closed and empty.
+//
+// Whoever is ready to run goes first: what they append then shares the sync.
+// Where processors are busy, fewer syncs are worth more than early ones; where
+// none waits, Gosched returns at once.
 func (j *Journal) commitLoop() {
 	for {
+		runtime.Gosched()
 		batch := j.queue.take(j.opts.MaxBatchBytes)
 		if len(batch) == 0 {
 			return
