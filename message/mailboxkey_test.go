@@ -38,6 +38,11 @@ func FuzzMailboxKey(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
+		if short, err := message.MailboxKey(in); err == nil && !strings.HasPrefix(in, "<") { // brackets keep it from being its own key
+			if long, err := message.MailboxKey("<" + in + ">"); err != nil || long != short {
+				t.Fatalf("MailboxKey(%q) = %q, in brackets %q, %v", in, short, long, err)
+			}
+		}
 		once, err := message.MailboxKey(in)
 		if err != nil {
 			return

@@ -161,6 +161,9 @@ func FuzzParams(f *testing.F) {
 		}
 		if c, r := w.parseRcpt(arg); r == "" {
 			wantRoundTrip(t, c.to, w.tx.envelope.UTF8)
+			if short, long := mailbox(c.to, c.to.String()), mailbox(c.to, ""); short != long {
+				t.Errorf("mailbox of %q is %q, want %q", c.to, short, long)
+			}
 			if c.orcpt != "" && !printableText(c.orcpt) {
 				t.Errorf("ORCPT %q", c.orcpt)
 			}

@@ -28,7 +28,7 @@ type Options struct {
 	// store.ErrClosed 421, any other 451. nil means always healthy.
 	Healthy func() error
 
-	MaxConns          int // connections in all, about 25 KB each while idle; 10,000
+	MaxConns          int // connections in all, about 20 KB each while idle; 10,000
 	MaxConnsPerNet    int // connections of one IPv4 address or IPv6 /64, the loopback too; 50
 	NewConnsPerMinute int // new connections of such a network in a minute; 300
 
