@@ -37,7 +37,7 @@ func TestEmail_IsStoredAsAsked(t *testing.T) {
 	yes := true
 	want := store.Message{
 		ID: m.ID, Server: 1, Stream: "broadcast", Accepted: m.Accepted, From: "shop@x.example", Size: m.Size, BodyHash: m.BodyHash,
-		Header: store.Display{Subject: "Grüße", From: `"Shop, The" <shop@x.example>`, To: []string{"jane@y.example", "joe@z.example"}, Cc: []string{"cc@y.example"}, MessageID: "<own@x.example>", Names: []string{"Doe, Jane", "", "Grüße"}},
+		Header: store.Display{Subject: "Grüße", From: `"Shop, The" <shop@x.example>`, To: []string{"jane@y.example", "joe@z.example"}, Cc: []string{"cc@y.example"}, MessageID: "<own@x.example>", Names: []string{"Doe, Jane", "", "Grüße"}, Attachments: []string{"logo.png", "a.txt"}},
 		Tag:    "welcome", Metadata: map[string]string{"order id": "7 ", "ü": "b"}, TrackOpens: &yes, TrackLinks: "HtmlOnly",
 		Credential: m.Credential, Client: m.Client, Protocol: "HTTP",
 	}
