@@ -254,6 +254,52 @@ func TestRoutes_CountIsWrittenBefore(t *testing.T) {
 	})
 }
 
+// TestRoutes_QuotaOfWhatNobodyBegan: attempts that may begin when Run ends are none, and their recipients are not counted.
+func TestRoutes_QuotaOfWhatNobodyBegan(t *testing.T) {
+	for range 5 { // whether somebody takes an attempt up or sees the end first is chance
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			notes := &endingNotes{}
+			now := func() time.Time { // is asked for right before attempts begin
+				if notes.written.Load() {
+					cancel()
+				}
+				return time.Now()
+			}
+			q := newQueue()
+			var streams []store.Stream
+			for i := range 20 {
+				id := fmt.Sprintf("s%d", i)
+				streams = append(streams, withRoutes(id, routeTo(id+".test", quota(25))))
+				submitMany(q, id, 4, 1)
+			}
+			d := newDirectory(t, streams...)
+			disp, err := relay.New(q, d, relay.Options{Transport: newByRoute(), Notes: notes, Now: now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := disp.Run(ctx); err != nil {
+				t.Errorf("Run = %v", err)
+			}
+			if got := notes.texts["route quotas"]; q.claims != 0 || strings.Count(got, `.test:25":0`) != len(streams) {
+				t.Errorf("%d claims, and the note of the day is %s, want no recipients", q.claims, got)
+			}
+		})
+	}
+}
+
+// endingNotes tells when something has been written.
+type endingNotes struct {
+	fakeNotes
+	written atomic.Bool
+}
+
+func (n *endingNotes) SetNote(ctx context.Context, name string, value []byte) error {
+	defer n.written.Store(true)
+	return n.fakeNotes.SetNote(ctx, name, value)
+}
+
 // TestRoutes_NotesFail: mail does not wait for a count that cannot be written.
 func TestRoutes_NotesFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -104,6 +104,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	for len(d.finished) > 0 {
 		d.done(<-d.finished)
 	}
+	for len(d.starts) > 0 { // nobody took them up: what they were charged is given back
+		d.done(flight{start: <-d.starts})
+	}
 	d.noteAll(ctx)
 	if cerr := d.transport.Close(); cerr != nil {
 		d.log.closing(cerr)
