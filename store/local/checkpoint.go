@@ -162,18 +162,13 @@ func (o *overlay) settle(b batch, failed error) {
 		newer, changed := o.dirty[id]
 		switch {
 		case failed == nil && changed:
-			newer.fresh, newer.drop = e.gone, nil
-			o.dirty[id] = newer
+			o.dirty[id] = newer.above(e.after())
 		case failed != nil && !changed:
 			o.dirty[id] = e
 			continue
-		case failed != nil && e.gone && !e.fresh && !newer.gone:
-			newer.fresh, newer.drop = true, e.state
-			newer.news += e.news
-			o.dirty[id] = newer
 		case failed != nil:
 			newer.news += e.news
-			o.dirty[id] = newer
+			o.dirty[id] = newer.above(e.before())
 		}
 		o.bytes -= e.size
 	}
@@ -192,6 +187,36 @@ func (o *overlay) settle(b batch, failed error) {
 	o.flushing = nil
 	close(o.room)
 	o.room = make(chan struct{})
+}
+
+// before returns the message whose keys the view had when e was not written yet, nil
+// where it had none; after returns that of a view that e was written to.
+func (e entry) before() *state {
+	if e.fresh {
+		return e.drop
+	}
+	return e.state
+}
+
+func (e entry) after() *state {
+	if e.gone {
+		return nil
+	}
+	return e.state
+}
+
+// above returns e as it is to be written to a view that has the keys of the message
+// in, nil for none. That can be another one of the same ID.
+func (e entry) above(in *state) entry {
+	e.fresh, e.drop = in == nil, nil
+	switch {
+	case in == nil || in.stamp() == e.state.stamp():
+	case e.gone:
+		e.state = in
+	default:
+		e.fresh, e.drop = true, in
+	}
+	return e
 }
 
 // write is the transaction.

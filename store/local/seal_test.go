@@ -373,23 +373,14 @@ func TestSearch_MessageThatCameAgain(t *testing.T) {
 	if n := sealT(t, s); n == 0 {
 		t.Fatal("no block was made")
 	}
-	if n, err := s.forget(t.Context(), ids[:1]); n != 1 || err != nil {
-		t.Fatalf("forget = %d, %v", n, err)
-	}
+	forgetT(t, s, ids[0])
 	s.checkpointing.Lock()
 	b := s.over.take()
-	d, err := s.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, ds := sampleMessage(ids[0], "example.org")
-	if err := d.Commit(t.Context(), m, ds); err != nil {
-		t.Fatal(err)
-	}
+	acceptAsT(t, s, ids[0])
 	if n := totalT(t, s, store.Filter{}); n != 20 {
 		t.Errorf("%d messages are found during the checkpoint, want 20", n)
 	}
-	err = s.writeBatch(b)
+	err := s.writeBatch(b)
 	s.checkpointing.Unlock()
 	if err != nil {
 		t.Fatal(err)
@@ -398,4 +389,91 @@ func TestSearch_MessageThatCameAgain(t *testing.T) {
 		t.Errorf("%d messages are found behind it, want 20", n)
 	}
 	checkT(t, s)
+}
+
+// What a checkpoint has of a message is nothing to the next one where that message was
+// forgotten and its ID came again meanwhile, whether the checkpoint can be written or not.
+func TestCheckpoint_MessageThatCameAgainDuringIt(t *testing.T) {
+	for _, inView := range []bool{false, true} {
+		for _, change := range []string{"finished", "forgotten", "again"} { // what the checkpoint has
+			for _, end := range []string{"forgotten", "again", "again, forgotten"} { // and then comes
+				for _, failed := range []bool{false, true} {
+					if change == "forgotten" && end == "forgotten" {
+						continue
+					}
+					t.Run(fmt.Sprintf("in view %v, %s, then %s, failed %v", inView, change, end, failed), func(t *testing.T) {
+						cameAgainDuring(t, inView, change, end, failed)
+					})
+				}
+			}
+		}
+	}
+}
+
+func cameAgainDuring(t *testing.T, inView bool, change, end string, failed bool) {
+	s := openT(t, t.TempDir(), still())
+	id := acceptT(t, s, 10)
+	if inView {
+		if err := s.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deliverT(t, s, id)
+	if change == "forgotten" || change == "again" {
+		forgetT(t, s, id)
+	}
+	if change == "again" {
+		acceptAsT(t, s, id)
+		deliverT(t, s, id)
+	}
+	s.checkpointing.Lock()
+	b := s.over.take()
+	if change != "forgotten" {
+		forgetT(t, s, id)
+	}
+	want := 0
+	if end != "forgotten" {
+		acceptAsT(t, s, id)
+		want = 1
+	}
+	if end == "again, forgotten" {
+		deliverT(t, s, id)
+		forgetT(t, s, id)
+		want = 0
+	}
+	if failed {
+		s.over.settle(b, store.ErrFull)
+	} else if err := s.writeBatch(b); err != nil {
+		t.Error(err)
+	}
+	s.checkpointing.Unlock()
+	for range 2 {
+		if n := totalT(t, s, store.Filter{}); n != want {
+			t.Errorf("%d messages are found, want %d", n, want)
+		}
+		if err := s.checkpoint(); err != nil {
+			t.Error(err)
+		}
+	}
+	checkT(t, s)
+}
+
+func forgetT(t *testing.T, s *Store, id store.ID) {
+	t.Helper()
+	if n, err := s.forget(t.Context(), []store.ID{id}); n != 1 || err != nil {
+		t.Fatalf("forget = %d, %v", n, err)
+	}
+}
+
+// acceptAsT accepts a message of a given ID.
+func acceptAsT(t *testing.T, s *Store, id store.ID) {
+	t.Helper()
+	d, err := s.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, ds := sampleMessage(id, "example.org")
+	if err := d.Commit(t.Context(), m, ds); err != nil {
+		t.Fatal(err)
+	}
 }
