@@ -19,7 +19,7 @@ const (
 // FileNames finds the names of attachments while the body of a message is written to it. It looks at the headers of parts
 // alone, at any depth but not into attached messages, and decodes no content.
 type FileNames struct {
-	boundaries []string
+	boundaries map[string]bool
 	names      []string
 	line       []byte // of the line that comes, where it can matter
 	within     bool   // the rest of a line of content is to come
@@ -35,7 +35,7 @@ func NewFileNames(h *Header) *FileNames {
 		return nil
 	}
 	mediaType, params, _ := mime.ParseMediaType(value)
-	n := &FileNames{}
+	n := &FileNames{boundaries: map[string]bool{}}
 	if n.multipart(mediaType, params); len(n.boundaries) == 0 {
 		return nil
 	}
@@ -102,15 +102,11 @@ func (n *FileNames) delimiter(line []byte) (is, opens bool) {
 	if !dashes {
 		return false, false
 	}
-	for _, b := range n.boundaries {
-		switch string(text) {
-		case b:
-			return true, true
-		case b + "--":
-			return true, false
-		}
+	if n.boundaries[string(text)] {
+		return true, true
 	}
-	return false, false
+	text, dashes = bytes.CutSuffix(text, []byte("--"))
+	return dashes && n.boundaries[string(text)], false
 }
 
 func (n *FileNames) endHeader() {
@@ -140,7 +136,7 @@ func (n *FileNames) part(h textproto.MIMEHeader) {
 func (n *FileNames) multipart(mediaType string, params map[string]string) {
 	b := params["boundary"]
 	if strings.HasPrefix(mediaType, "multipart/") && b != "" && len(b) <= maxBoundary && len(n.boundaries) < maxBoundaries {
-		n.boundaries = append(n.boundaries, b)
+		n.boundaries[b] = true
 	}
 }
 

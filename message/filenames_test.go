@@ -1,6 +1,7 @@
 package message_test
 
 import (
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -62,6 +63,29 @@ func TestFileNames_AreBounded(t *testing.T) {
 	part := "--b 1\r\nContent-Type: a/b; name=\"" + strings.Repeat("n", 500) + "\"\r\n\r\n"
 	if n := len(fileNames(t, mixed+strings.Repeat(part, 1000), 1<<16)); n != 100 {
 		t.Errorf("%d names", n)
+	}
+}
+
+// Lines that look like delimiters cost as little where there are many boundaries: a body can be full of them.
+func TestFileNames_ManyBoundaries(t *testing.T) {
+	h, _, err := message.ReadHeader(strings.NewReader(mixed), message.HeaderLimits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := message.NewFileNames(h)
+	outer := "b 1"
+	for i := range 40 {
+		inner := fmt.Sprintf("%060d", i)
+		fmt.Fprintf(n, "--%s\r\nContent-Type: multipart/mixed; boundary=%s\r\n\r\n", outer, inner)
+		outer = inner
+	}
+	lines := []byte(strings.Repeat("--\r\n", 1000))
+	if allocs := testing.AllocsPerRun(10, func() { _, _ = n.Write(lines) }); allocs > 0 {
+		t.Errorf("%v allocations", allocs)
+	}
+	fmt.Fprintf(n, "--%s\r\nContent-Type: a/b; name=innermost\r\n\r\n", outer)
+	if names := n.Names(); !slices.Equal(names, []string{"innermost"}) {
+		t.Errorf("names = %q", names)
 	}
 }
 
