@@ -107,8 +107,11 @@ func (f *fakeIntake) CheckSender(_ auth.Principal, from message.Address) error {
 }
 
 func (f *fakeIntake) CheckRecipient(_ auth.Principal, to message.Address) error {
-	if to.Local == "refused" {
+	switch to.Local {
+	case "refused":
 		return &intake.Refusal{Kind: intake.KindRecipient, Reason: "recipient cannot be sent to"}
+	case "panic":
+		panic("intake broke")
 	}
 	return nil
 }
