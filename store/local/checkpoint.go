@@ -212,7 +212,7 @@ func (e entry) above(in *state) entry {
 	switch {
 	case in == nil || in.stamp() == e.state.stamp():
 	case e.gone:
-		e.state = in
+		e.state, e.news = in, 0
 	default:
 		e.fresh, e.drop = true, in
 	}

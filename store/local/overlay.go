@@ -175,7 +175,7 @@ func (o *overlay) put(u update) {
 	if e.gone {
 		e.state = u.old
 		if e.drop != nil {
-			e.state, e.drop, e.fresh = e.drop, nil, false
+			e.state, e.drop, e.fresh, e.news = e.drop, nil, false, 0
 		}
 	}
 	if bytes.Compare(u.id[:], o.highest[:]) > 0 {

@@ -447,6 +447,10 @@ func cameAgainDuring(t *testing.T, inView bool, change, end string, failed bool)
 		t.Error(err)
 	}
 	s.checkpointing.Unlock()
+	untold := failed && change == "finished"
+	if e := s.over.dirty[id]; end == "again, forgotten" && !e.fresh && e.news != 0 && !untold {
+		t.Errorf("%d events of the message before are told again", e.news)
+	}
 	for range 2 {
 		if n := totalT(t, s, store.Filter{}); n != want {
 			t.Errorf("%d messages are found, want %d", n, want)
