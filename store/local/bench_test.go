@@ -3,7 +3,9 @@ package local
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -183,6 +185,46 @@ func BenchmarkCycle(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkDelivery measures what a relay does with a message: BenchmarkCycle with
+// the look into the list, the body and the record of its end.
+func BenchmarkDelivery(b *testing.B) {
+	s, body := benchStore(b), make([]byte, 4096)
+	spread(b, 100, func() error {
+		id, err := acceptOne(s, body)
+		if err != nil {
+			return err
+		}
+		return relayOne(s, id)
+	})
+}
+
+func relayOne(s *Store, id store.ID) error {
+	ctx, now := context.Background(), time.Now()
+	c, err := s.Claim(ctx, store.DeliveryID{Message: id}, 0, now, now.Add(time.Minute))
+	if err != nil {
+		return err
+	}
+	r := &c.Delivery.Recipients[0]
+	if _, err := s.Suppressed(ctx, c.Delivery.Server, c.Delivery.Stream, r.Address); err != nil {
+		return err
+	}
+	body, err := s.Body(ctx, id)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, body)
+	if err = errors.Join(err, body.Close()); err != nil {
+		return err
+	}
+	if err := s.Ending(ctx, c.Delivery.ID, c.Delivery.Attempt, "direct"); err != nil {
+		return err
+	}
+	r.State, r.Last = store.Sent, store.Reply{Code: 250, Text: "2.0.0 queued as 4XyZ", Host: "mx.example.org", Command: "dot", At: now}
+	return s.Resolve(ctx, store.Resolution{Delivery: c.Delivery, Events: []store.Event{
+		{At: now, Kind: store.EventSent, Attempt: 1, Recipient: r.Address, Reply: r.Last, Detail: "TLS 1.3"},
+	}})
 }
 
 const million = 1_000_000

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
@@ -27,6 +28,7 @@ const suppressionFormat = 1
 type suppressions struct {
 	db    *viewDB
 	hooks *hooks
+	empty unlisted
 
 	mu      sync.Mutex // guards waiting
 	waiting []*listWrite
@@ -155,11 +157,13 @@ func (w *suppressions) write(call *listWrite) error {
 	w.waiting = nil
 	w.mu.Unlock()
 	var touched map[int64]struct{}
+	w.empty.changing()
 	err := w.db.write(func(tx *bbolt.Tx) error {
 		t := openHooks(tx)
 		touched = t.touched
 		return w.run(tx.Bucket(bucketSuppression), t, calls)
 	})
+	w.empty.changing()
 	failpoint.Hit(failpoint.SuppressionListed)
 	if err == nil {
 		w.hooks.announce(touched)
@@ -301,23 +305,44 @@ func (s *Store) Suppressed(ctx context.Context, server int64, stream string, add
 		return nil, err
 	}
 	defer s.leave()
-	err = s.db.read(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(bucketSuppression)
-		for _, address := range addresses {
-			l, err := parseListed(b.Get(listKey(server, stream, address)))
-			if err != nil {
-				return err
-			}
-			if c := l.current(); c != nil {
-				out = append(out, c.suppression(server, stream, address))
-			}
-		}
-		return nil
-	})
+	out, err = s.lists.lookup(store.StreamKey{Server: server, Stream: stream}, addresses)
 	if err != nil {
 		return nil, fmt.Errorf("looking up suppressions: %w", err)
 	}
 	return out, nil
+}
+
+func (w *suppressions) lookup(list store.StreamKey, addresses []string) (out []store.Suppression, err error) {
+	empty, version := w.empty.has(list)
+	if empty {
+		return nil, nil
+	}
+	err = w.db.read(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(bucketSuppression)
+		if !hasPrefix(b, listKey(list.Server, list.Stream, "")) {
+			empty = true
+			return nil
+		}
+		for _, address := range addresses {
+			l, err := parseListed(b.Get(listKey(list.Server, list.Stream, address)))
+			if err != nil {
+				return err
+			}
+			if c := l.current(); c != nil {
+				out = append(out, c.suppression(list.Server, list.Stream, address))
+			}
+		}
+		return nil
+	})
+	if empty {
+		w.empty.learn(list, version)
+	}
+	return out, err
+}
+
+func hasPrefix(b *bbolt.Bucket, prefix []byte) bool {
+	k, _ := b.Cursor().Seek(prefix)
+	return bytes.HasPrefix(k, prefix)
 }
 
 // SuppressionHistory implements store.Suppressions.

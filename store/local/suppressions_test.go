@@ -221,3 +221,80 @@ func BenchmarkSuppress(b *testing.B) {
 		})
 	}
 }
+
+// Writers and readers race: whoever learned that a list is empty must see what a
+// call that has returned put on it.
+func TestSuppressed_AfterAnEmptyList(t *testing.T) {
+	s := openT(t, t.TempDir(), smallOptions())
+	ask := func(stream, address string) bool {
+		got, err := s.Suppressed(t.Context(), 1, stream, address)
+		if err != nil {
+			t.Error(err)
+		}
+		return len(got) == 1
+	}
+	var wg sync.WaitGroup
+	for i := range 50 {
+		one := bouncedAddress("one@example.org")
+		one.Stream = fmt.Sprintf("stream-%d", i)
+		listed := make(chan struct{})
+		for range 2 {
+			wg.Go(func() {
+				seen := false
+				for done := false; !done; {
+					select {
+					case <-listed:
+						done = true
+					default:
+					}
+					if now := ask(one.Stream, one.Address); seen && !now || done && !now {
+						t.Errorf("%s: the address is not on its list", one.Stream)
+					} else {
+						seen = now
+					}
+				}
+			})
+		}
+		if _, err := s.Suppress(t.Context(), one); err != nil {
+			t.Fatal(err)
+		}
+		close(listed)
+	}
+	wg.Wait()
+	if ask("another", "one@example.org") {
+		t.Error("an address on no list is on one")
+	}
+}
+
+func TestUnlisted_LearnsNothingOld(t *testing.T) {
+	u, k := unlisted{}, store.StreamKey{Server: 1, Stream: "outbound"}
+	empty := func() bool { e, _ := u.has(k); return e }
+	_, before := u.has(k)
+	u.changing()
+	_, during := u.has(k)
+	u.learn(k, before)
+	if u.learn(k, during); empty() {
+		t.Error("learned while a write is under way")
+	}
+	u.changing()
+	if u.learn(k, before); empty() {
+		t.Error("learned from a view before the write")
+	}
+	if u.learn(k, during); empty() {
+		t.Error("learned from a view during the write")
+	}
+	_, after := u.has(k)
+	if u.learn(k, after); !empty() {
+		t.Error("not learned")
+	}
+	if u.changing(); empty() {
+		t.Error("kept through a write")
+	}
+	u.changing()
+	for i := range 2 * unlistedMost {
+		u.learn(store.StreamKey{Server: int64(i)}, u.version)
+	}
+	if len(u.streams) > unlistedMost {
+		t.Errorf("%d streams", len(u.streams))
+	}
+}
