@@ -5,7 +5,14 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync"
 )
+
+// readAhead is how much a Reader reads at once where it is asked for less.
+const readAhead = 8 << 10
+
+// aheads are the buffers of closed readers.
+var aheads = sync.Pool{New: func() any { return new([readAhead]byte) }}
 
 // Reader reads payloads one after the other. It is for one goroutine at a time.
 type Reader struct {
@@ -16,7 +23,9 @@ type Reader struct {
 	pos    int64  // within it
 	sum    uint32 // of what was read of it
 	want   uint32 // what sum must become
-	err    error  // sticky
+	ahead  []byte // of the current payload from pos; a part of buf
+	buf    *[readAhead]byte
+	err    error // sticky
 	closed bool
 }
 
@@ -91,7 +100,8 @@ func (r *Reader) readPart(p []byte) (int, error) {
 	c := r.parts[r.cur]
 	n := min(int64(len(p)), c.ref.Length-r.pos)
 	if n > 0 {
-		if _, err := c.file.ReadAt(p[:n], c.ref.Offset+r.pos); err != nil {
+		var err error
+		if n, err = r.some(c, p[:n]); err != nil {
 			return 0, r.fail(c, err)
 		}
 		r.sum = crc32.Update(r.sum, castagnoli, p[:n])
@@ -108,6 +118,25 @@ func (r *Reader) readPart(p []byte) (int, error) {
 	return int(n), nil
 }
 
+// some reads at least one byte of a payload.
+func (r *Reader) some(c part, p []byte) (int64, error) {
+	at := c.ref.Offset + r.pos
+	if len(r.ahead) == 0 && len(p) >= readAhead {
+		n, err := c.file.ReadAt(p, at)
+		return int64(n), err
+	}
+	if len(r.ahead) == 0 {
+		n, err := c.file.ReadAt(r.buf[:min(readAhead, c.ref.Length-r.pos)], at)
+		if n == 0 {
+			return 0, err
+		}
+		r.ahead = r.buf[:n] // what is wrong behind it comes again
+	}
+	n := copy(p, r.ahead)
+	r.ahead = r.ahead[n:]
+	return int64(n), nil
+}
+
 // begin checks the header of the current payload's frame. A good header
 // proves the Ref, so that from there on a mismatch is damage.
 func (r *Reader) begin() error {
@@ -116,11 +145,15 @@ func (r *Reader) begin() error {
 	if off < firstFrame || c.ref.Length < 0 {
 		return fmt.Errorf("%w: no record can lie at offset %d", ErrInvalid, c.ref.Offset)
 	}
-	var b [frameHeaderSize]byte
-	if _, err := c.file.ReadAt(b[:], off); err != nil {
+	if r.buf == nil {
+		r.buf = aheads.Get().(*[readAhead]byte)
+	}
+	n, err := c.file.ReadAt(r.buf[:frameHeaderSize+min(readAhead-frameHeaderSize, c.ref.Length)], off)
+	if n < frameHeaderSize {
 		return r.fail(c, err)
 	}
-	f, reason := parseFrame(b[:], c.seg.seed, off, c.ref.Offset+c.ref.Length)
+	r.ahead = r.buf[frameHeaderSize:n]
+	f, reason := parseFrame(r.buf[:frameHeaderSize], c.seg.seed, off, c.ref.Offset+c.ref.Length)
 	if reason == "" && (f.length != c.ref.Length || f.isCommit()) {
 		reason = "frame is not the record that was stored"
 	}
@@ -176,6 +209,10 @@ func (r *Reader) Close() error {
 		return nil
 	}
 	r.closed, r.err = true, ErrClosed
+	if r.buf != nil {
+		aheads.Put(r.buf)
+		r.buf, r.ahead = nil, nil
+	}
 	for _, c := range r.parts {
 		r.j.unpin(c.seg)
 	}

@@ -45,7 +45,8 @@ func (s *Store) openBody(st *state) (*body, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &body{r: r, hash: sha256.New(), id: st.msg.ID, want: st.msg.BodyHash}
+	b := &body{r: r, hash: hashes.Get().(hash.Hash), id: st.msg.ID, want: st.msg.BodyHash}
+	b.hash.Reset()
 	if len(st.body) > 0 {
 		b.skip = st.body[0].skip
 	}
@@ -59,23 +60,28 @@ type body struct {
 	hash hash.Hash
 	id   store.ID
 	want [sha256.Size]byte
+	have [sha256.Size]byte
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	if b.skip > 0 {
-		if _, err := io.CopyN(io.Discard, b.r, b.skip); err != nil {
+	if b.hash == nil {
+		return 0, b.fail(journal.ErrClosed)
+	}
+	for b.skip > 0 && len(p) > 0 { // the head of the record, which its checksum covers too
+		n, err := b.r.Read(p[:min(b.skip, int64(len(p)))])
+		if b.skip -= int64(n); err != nil {
 			return 0, b.fail(err)
 		}
-		b.skip = 0
 	}
 	n, err := b.r.Read(p)
 	b.hash.Write(p[:n])
-	switch {
-	case err == nil:
+	if err == nil {
 		return n, nil
-	case !errors.Is(err, io.EOF):
+	}
+	if !errors.Is(err, io.EOF) {
 		return n, b.fail(err)
-	case [sha256.Size]byte(b.hash.Sum(nil)) != b.want:
+	}
+	if b.hash.Sum(b.have[:0]); b.have != b.want {
 		return n, b.fail(store.ErrDamaged)
 	}
 	return n, io.EOF
@@ -88,7 +94,13 @@ func (b *body) fail(err error) error {
 	return fmt.Errorf("body of message %s: %w", b.id, damaged(err))
 }
 
-func (b *body) Close() error { return b.r.Close() }
+func (b *body) Close() error {
+	if b.hash != nil {
+		hashes.Put(b.hash)
+		b.hash = nil
+	}
+	return b.r.Close()
+}
 
 // damaged adds store.ErrDamaged to the journal's words for it.
 func damaged(err error) error {
