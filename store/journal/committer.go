@@ -51,7 +51,7 @@ func (j *Journal) commitSome(batch []*request) []*request {
 func finish(reqs []*request, err error) {
 	for _, r := range reqs {
 		r.err = err
-		close(r.done)
+		r.done <- struct{}{}
 	}
 }
 
@@ -114,7 +114,8 @@ type writer struct {
 	asked  bool     // spares were asked for while writing this segment
 
 	buf     []byte
-	flushed int64 // file offset of buf's first byte
+	flushed int64                 // file offset of buf's first byte
+	head    [commitFrameSize]byte // of the frame being encoded
 }
 
 // ready makes room for a request of need bytes, in a new segment if necessary.
@@ -264,9 +265,9 @@ func (w *writer) putRecord(max int64, rec Record, flags byte) (Ref, error) {
 		sum = crc32.Update(sum, castagnoli, p)
 	}
 	ref := Ref{Segment: w.seg.number, Offset: w.off + frameHeaderSize, Length: rec.size()}
-	var h [frameHeaderSize]byte
-	w.group.add(putFrameHeader(h[:], w.seg.seed, w.off, ref.Length, rec.Type, flags, sum))
-	if err := w.put(max, h[:]); err != nil {
+	h := w.head[:frameHeaderSize]
+	w.group.add(putFrameHeader(h, w.seg.seed, w.off, ref.Length, rec.Type, flags, sum))
+	if err := w.put(max, h); err != nil {
 		return Ref{}, err
 	}
 	for _, p := range rec.Payload {
@@ -279,15 +280,15 @@ func (w *writer) putRecord(max int64, rec Record, flags byte) (Ref, error) {
 
 // putCommit appends a commit frame for the group so far.
 func (w *writer) putCommit(max int64) error {
-	var b [commitFrameSize]byte
+	b := w.head[:]
 	payload := b[frameHeaderSize:]
 	commit{
 		generation: w.seg.generation, start: w.group.start,
 		frames: w.group.frames, chain: w.group.chain, at: time.Now(),
 	}.put(payload)
 	sum := crc32.Update(w.seg.seed, castagnoli, payload)
-	putFrameHeader(b[:], w.seg.seed, w.off, commitPayloadSize, typeCommit, 0, sum)
-	return w.put(max, b[:])
+	putFrameHeader(b, w.seg.seed, w.off, commitPayloadSize, typeCommit, 0, sum)
+	return w.put(max, b)
 }
 
 // put appends to the buffer, writing it out whenever it holds max bytes.

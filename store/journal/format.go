@@ -234,9 +234,17 @@ func putFrameHeader(b []byte, seed uint32, off, length int64, typ, flags byte, p
 }
 
 func frameHeaderCRC(seed uint32, off int64, b []byte) uint32 {
-	var o [8]byte
-	binary.BigEndian.PutUint64(o[:], uint64(off))
-	return crc32.Update(crc32.Update(seed, castagnoli, o[:]), castagnoli, b)
+	return crc32.Update(updateUint(seed, uint64(off), 8), castagnoli, b)
+}
+
+// updateUint is crc32.Update for the last n bytes of a number, big-endian, which
+// would have to be on the heap for that.
+func updateUint(sum uint32, v uint64, n int) uint32 {
+	sum = ^sum
+	for n--; n >= 0; n-- {
+		sum = castagnoli[byte(sum)^byte(v>>(8*n))] ^ sum>>8
+	}
+	return ^sum
 }
 
 // parseFrame reads the header of a frame at offset off that must end at or
@@ -310,9 +318,7 @@ func newGroup(start int64, seed uint32) group { return group{start: start, chain
 
 // add takes the header checksum of the group's next frame.
 func (g *group) add(headerCRC uint32) {
-	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], headerCRC)
-	g.chain = crc32.Update(g.chain, castagnoli, b[:])
+	g.chain = updateUint(g.chain, uint64(headerCRC), 4)
 	g.frames++
 }
 

@@ -2,6 +2,8 @@ package journal
 
 import (
 	"bytes"
+	"encoding/binary"
+	"hash/crc32"
 	"testing"
 	"time"
 )
@@ -104,6 +106,17 @@ func TestSegmentNames(t *testing.T) {
 	for _, name := range []string{"1.seg", segmentName(0), "0000000000000000000x.seg", "00000000000000000001.segx", "spare-1.free"} {
 		if n, ok := parseSegmentName(name); ok {
 			t.Errorf("%s was taken for segment %d", name, n)
+		}
+	}
+}
+
+func TestUpdateUint(t *testing.T) {
+	for _, v := range []uint64{0, 1, 1 << 31, 0x0123456789abcdef, 1<<64 - 1} {
+		b := binary.BigEndian.AppendUint64(nil, v)
+		for n := range 9 {
+			if got, want := updateUint(0xdeadbeef, v, n), crc32.Update(0xdeadbeef, castagnoli, b[8-n:]); got != want {
+				t.Errorf("%d bytes of %x: %x, want %x", n, v, got, want)
+			}
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 
@@ -349,4 +350,39 @@ func heap() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapInuse
+}
+
+// TestAppendWithdrawn: what one call gave up never becomes the answer of another,
+// and what an error says was not written is not there.
+func TestAppendWithdrawn(t *testing.T) {
+	fs := faultfs.New()
+	j := mustOpen(t, fs, smallOptions(fs))
+	var wg sync.WaitGroup
+	var written, withdrawn atomic.Int64
+	for id := range uint64(16) {
+		wg.Go(func() {
+			for i := range uint64(100) {
+				ctx, cancel := context.WithCancel(context.Background())
+				go cancel()
+				p := filler(id, i, 40)
+				refs, _, err := j.Append(ctx, data(p))
+				if err != nil {
+					if withdrawn.Add(1); !errors.Is(err, context.Canceled) {
+						t.Errorf("append: %v", err)
+					}
+					continue
+				}
+				written.Add(1)
+				if got, err := j.Read(refs[0]); err != nil || !bytes.Equal(got, p) {
+					t.Errorf("record %d of %d: %v, the answer is another's: %v", i, id, err, err == nil)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	got, err := replayed(j)
+	if err != nil || int64(len(got)) != written.Load() {
+		t.Errorf("%d records of %d, %d withdrawn, %v", len(got), written.Load(), withdrawn.Load(), err)
+	}
+	mustClose(t, j)
 }

@@ -13,11 +13,21 @@ type request struct {
 	staged bool
 	need   int64 // bytes of its frames
 
-	// Set by the committer before done is closed.
+	// Set by the committer before it sends to done, after which it does not touch the request.
 	refs []Ref
 	pos  Position
 	err  error
-	done chan struct{}
+	done chan struct{} // has room for one
+}
+
+// requests are those that submit has returned from: nobody else has them then.
+var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
+
+func newRequest() *request { return requests.Get().(*request) }
+
+func (r *request) free() {
+	*r = request{done: r.done}
+	requests.Put(r)
 }
 
 // queue holds the requests that the committer has not taken up.
@@ -119,7 +129,9 @@ func (j *Journal) Append(ctx context.Context, recs ...Record) ([]Ref, Position, 
 // returned. They become durable with recs, and count as staged no longer. When one of
 // them is lost, nothing is written and the error is [ErrStaged]; the others stay staged.
 func (j *Journal) AppendDepending(ctx context.Context, deps []Ref, recs ...Record) ([]Ref, Position, error) {
-	r := &request{recs: recs, deps: deps, done: make(chan struct{})}
+	r := newRequest()
+	defer r.free()
+	r.recs, r.deps = recs, deps
 	if err := j.submit(ctx, r); err != nil {
 		return nil, Position{}, err
 	}
@@ -130,7 +142,9 @@ func (j *Journal) AppendDepending(ctx context.Context, deps []Ref, recs ...Recor
 // AppendDepending names it. It may be read at once. Its segment cannot be released until it is committed or
 // discarded. The payload may be reused when Stage returns.
 func (j *Journal) Stage(ctx context.Context, rec Record) (Ref, error) {
-	r := &request{recs: []Record{rec}, staged: true, done: make(chan struct{})}
+	r := newRequest()
+	defer r.free()
+	r.recs, r.staged = []Record{rec}, true
 	if err := j.submit(ctx, r); err != nil {
 		return Ref{}, err
 	}
