@@ -129,9 +129,9 @@ func newLive(states []*state) (l live) {
 }
 
 // list brings new messages into the lists of their streams, and leaves in fresh
-// only what is there then. Where as many come
-// together as a block has, they go into blocks at once, with those that were
-// listed before: a key written, read back and deleted costs more than the block.
+// only what is there then. Where as many come together as a block has, they go into
+// blocks at once, with those that were listed before: a key written, read back and
+// deleted costs more than the block.
 func (w *buckets) list(fresh map[store.StreamKey][]*state, size int) error {
 	for stream, states := range fresh {
 		prefix := streamPrefix(stream.Server, stream.Stream)
