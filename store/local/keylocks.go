@@ -15,6 +15,7 @@ import (
 type keyLocks struct {
 	mu   sync.Mutex
 	held map[store.ID]*keyLock
+	idle []*keyLock // as many as were ever held at once
 }
 
 type keyLock struct {
@@ -33,7 +34,7 @@ func (k *keyLocks) lock(ids ...store.ID) (unlock func()) {
 		ids = slices.Compact(ids)
 	}
 	for _, id := range ids {
-		k.take(id).Lock()
+		k.acquire(id)
 	}
 	return func() {
 		for _, id := range ids {
@@ -42,15 +43,29 @@ func (k *keyLocks) lock(ids ...store.ID) (unlock func()) {
 	}
 }
 
+// acquire is lock for one ID; give gives it back.
+func (k *keyLocks) acquire(id store.ID) { k.take(id).Lock() }
+
 func (k *keyLocks) take(id store.ID) *keyLock {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	l := k.held[id]
 	if l == nil {
-		l = &keyLock{}
+		l = k.unused()
 		k.held[id] = l
 	}
 	l.users++
+	return l
+}
+
+// unused returns a lock that nobody has. The caller holds mu.
+func (k *keyLocks) unused() *keyLock {
+	last := len(k.idle) - 1
+	if last < 0 {
+		return &keyLock{}
+	}
+	l := k.idle[last]
+	k.idle = k.idle[:last]
 	return l
 }
 
@@ -58,8 +73,9 @@ func (k *keyLocks) give(id store.ID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	l := k.held[id]
+	l.Unlock()
 	if l.users--; l.users == 0 {
 		delete(k.held, id)
+		k.idle = append(k.idle, l)
 	}
-	l.Unlock()
 }

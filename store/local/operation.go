@@ -299,8 +299,8 @@ func (s *Store) evacuate(ctx context.Context, n uint64) error {
 
 // move copies a message to the end of the journal if it needs segment n.
 func (s *Store) move(ctx context.Context, id store.ID, n uint64) error {
-	unlock := s.keys.lock(id)
-	defer unlock()
+	s.keys.acquire(id)
+	defer s.keys.give(id)
 	st, err := s.lookup(id)
 	if err != nil || st == nil {
 		return err

@@ -20,8 +20,8 @@ func (s *Store) Claim(ctx context.Context, id store.DeliveryID, attempt int, now
 		return store.Claimed{}, err
 	}
 	defer s.leave()
-	unlock := s.keys.lock(id.Message)
-	defer unlock()
+	s.keys.acquire(id.Message)
+	defer s.keys.give(id.Message)
 	c, err := s.claim(ctx, id, attempt, now, lease)
 	if err != nil {
 		return store.Claimed{}, fmt.Errorf("claiming delivery %d of message %s: %w", id.Part, id.Message, err)
@@ -88,8 +88,8 @@ func (s *Store) Ending(ctx context.Context, id store.DeliveryID, attempt int, ro
 		return err
 	}
 	defer s.leave()
-	unlock := s.keys.lock(id.Message)
-	defer unlock()
+	s.keys.acquire(id.Message)
+	defer s.keys.give(id.Message)
 	if err := s.ending(ctx, id, attempt, route); err != nil {
 		return fmt.Errorf("recording the end of the content of delivery %d of message %s: %w", id.Part, id.Message, err)
 	}
@@ -120,16 +120,25 @@ func (s *Store) Resolve(ctx context.Context, r store.Resolution) error {
 	}
 	defer s.leave()
 	id := r.Delivery.ID
-	ids := []store.ID{id.Message}
-	for i := range r.Notices {
-		ids = append(ids, r.Notices[i].Message.ID)
+	if len(r.Notices) == 0 {
+		s.keys.acquire(id.Message)
+		defer s.keys.give(id.Message)
+	} else {
+		defer s.keys.lock(concerned(&r)...)()
 	}
-	unlock := s.keys.lock(ids...)
-	defer unlock()
 	if err := s.resolve(ctx, r); err != nil {
 		return fmt.Errorf("resolving delivery %d of message %s: %w", id.Part, id.Message, err)
 	}
 	return nil
+}
+
+// concerned returns the messages that a result is written to.
+func concerned(r *store.Resolution) []store.ID {
+	ids := []store.ID{r.Delivery.ID.Message}
+	for i := range r.Notices {
+		ids = append(ids, r.Notices[i].Message.ID)
+	}
+	return ids
 }
 
 func (s *Store) resolve(ctx context.Context, r store.Resolution) error {
