@@ -40,11 +40,16 @@ func sampleMessage(id store.ID, destination string) (store.Message, []store.Deli
 	return m, []store.Delivery{d}
 }
 
+func newStateT(m store.Message, ds []store.Delivery) *state {
+	s := newState(&m, ds, nil)
+	return &s
+}
+
 // BenchmarkCodec defends the choice of the encoding: the accept record of an
 // ordinary message, written and read, against JSON.
 func BenchmarkCodec(b *testing.B) {
 	m, ds := sampleMessage(store.NewID(), "example.org")
-	s := newState(m, ds, nil)
+	s := newStateT(m, ds)
 	ref := journal.Ref{Segment: 1, Offset: 4096}
 	b.Run("binary", func(b *testing.B) {
 		b.ReportAllocs()
@@ -318,7 +323,7 @@ func writeQueue(dir string, n int, end func(*viewDB) error) error {
 		for i := done; i < done+step; i++ {
 			m, ds := sampleMessage(store.NewID(), fmt.Sprintf("destination-%d.example.org", i%1000))
 			m.Stream = fmt.Sprintf("stream-%d", i%20)
-			s := newState(m, ds, nil)
+			s := newStateT(m, ds)
 			s.body = []extent{{ref: journal.Ref{Segment: 1, Offset: 1 << 20, Length: 4500}, skip: 404, length: 4096}}
 			s.places, s.at = []place{{1, 4500}}, journal.Position{Segment: 1, Offset: 1 << 20}
 			bt.entries[m.ID] = entry{state: s, fresh: true}

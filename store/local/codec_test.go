@@ -95,7 +95,7 @@ func TestRecords_RoundTrip(t *testing.T) {
 	}{
 		{typeEnding, encodeEnding(id, ending{2, 3, "mx"}), ending{2, 3, "mx"}},
 		{typeClaim, encodeClaim(id, claimed{2, 3, moment, 4}), claimed{2, 3, moment, 4}},
-		{typeResolve, encodeResolved(&d, 0, "", s.events), resolved{func() leased {
+		{typeResolve, encodeResolved(&d, 0, "", s.events), &resolved{func() leased {
 			d := leased{Delivery: d}
 			d.ID.Message, d.Server, d.Stream = store.ID{}, 0, ""
 			return d

@@ -22,6 +22,7 @@ const chunkSize = 256 << 10
 type draft struct {
 	s      *Store
 	hash   hash.Hash
+	sum    [sha256.Size]byte
 	size   int64
 	buf    []byte
 	staged []extent
@@ -163,9 +164,10 @@ func (d *draft) accept(ctx context.Context, m store.Message, deliveries []store.
 		}
 	}
 	m.Size = d.size
-	d.hash.Sum(m.BodyHash[:0])
-	unlock := d.s.keys.lock(m.ID)
-	defer unlock()
+	d.hash.Sum(d.sum[:0])
+	m.BodyHash = d.sum
+	d.s.keys.acquire(m.ID)
+	defer d.s.keys.give(m.ID)
 	in, err := d.s.acceptance(m, deliveries, d.staged, d.buf)
 	if err != nil {
 		return err
@@ -193,7 +195,8 @@ func (s *Store) acceptance(m store.Message, deliveries []store.Delivery, staged 
 	if old != nil {
 		return intent{}, store.ErrExists
 	}
-	head := encodeAccepted(newState(m, deliveries, staged))
+	st := newState(&m, deliveries, staged)
+	head := encodeAccepted(&st)
 	rec := journal.Record{Type: typeAccept, Payload: [][]byte{head}}
 	if len(staged) == 0 {
 		rec.Payload = append(rec.Payload, inline)
@@ -232,8 +235,8 @@ func (s *state) logSuppressed() {
 
 // newState is a message as it enters the queue: nothing claimed, and events
 // that tell of its acceptance and of who does not get it.
-func newState(m store.Message, deliveries []store.Delivery, staged []extent) *state {
-	s := &state{msg: &m, body: staged, events: []store.Event{{At: m.Accepted, Kind: store.EventAccepted, Detail: m.Protocol}}}
+func newState(m *store.Message, deliveries []store.Delivery, staged []extent) state {
+	s := state{msg: m, body: staged, events: []store.Event{{At: m.Accepted, Kind: store.EventAccepted, Detail: m.Protocol}}}
 	for _, d := range deliveries {
 		d.Attempt, d.Lease = 0, time.Time{}
 		d.Recipients = slices.Clone(d.Recipients)

@@ -3,6 +3,7 @@ package local
 import (
 	"encoding/binary"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/mailchute/mailchute/store"
@@ -68,11 +69,24 @@ func (l *located) apply(old *state) (next *state, changed bool) {
 	return next, true
 }
 
-// beginRecord writes the head of a payload; endRecord fills in its length.
+// recordRoom is more than most records need.
+const recordRoom = 1024
+
+// recordBuffers are those of records that were written.
+var recordBuffers = sync.Pool{New: func() any { return new([recordRoom]byte) }}
+
+// beginRecord writes the head of a payload; endRecord fills in its length. The
+// commit of the record takes the memory back.
 func beginRecord(id store.ID) []byte {
-	b := append(make([]byte, 0, 512), recordFormat)
+	b := append(recordBuffers.Get().(*[recordRoom]byte)[:0], recordFormat)
 	b = append(b, id[:]...)
 	return append(b, 0, 0, 0, 0)
+}
+
+func recycleRecord(b []byte) {
+	if cap(b) == recordRoom {
+		recordBuffers.Put((*[recordRoom]byte)(b[:recordRoom]))
+	}
 }
 
 func endRecord(b []byte) []byte {
@@ -257,7 +271,7 @@ func encodeResolved(d *store.Delivery, epoch uint64, moved string, events []stor
 }
 
 func readResolved(f *fields) change {
-	var r resolved
+	r := &resolved{}
 	for f.next() {
 		switch f.tag {
 		case 1:
@@ -271,7 +285,7 @@ func readResolved(f *fields) change {
 	return r
 }
 
-func (r resolved) apply(old *state) *state {
+func (r *resolved) apply(old *state) *state {
 	if old == nil {
 		return nil
 	}

@@ -255,7 +255,7 @@ func variedStates(n int) (states []*state) {
 		m.Header.Subject = fmt.Sprint("Number ", i%7, strings.Repeat(" again", i%3))
 		m.Metadata = map[string]string{"Order": fmt.Sprint(i)}
 		m.Bounce = i == 5
-		states = append(states, newState(m, ds, nil))
+		states = append(states, newStateT(m, ds))
 	}
 	return states
 }

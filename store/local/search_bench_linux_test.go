@@ -240,7 +240,7 @@ func historic(i int) *state {
 		m.Tag = "rare"
 	}
 	ds[0].Recipients[0].Address = fmt.Sprintf("user.%d@example.org", i%200_000)
-	s := newState(m, ds, nil)
+	s := newStateT(m, ds)
 	if i%100 != 0 {
 		r := &s.parts[0].Recipients[0]
 		r.State, r.Last = store.Sent, store.Reply{Code: 250, Text: "2.0.0 queued as 4XyZ", Host: "mx.example.org", Command: "dot", At: m.Accepted}

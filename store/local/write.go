@@ -19,8 +19,14 @@ type intent struct {
 }
 
 // commit appends records as one atomic group, applies them, and returns when
-// they are durable. The caller holds the key locks of all their messages.
+// they are durable. The caller holds the key locks of all their messages. The
+// memory of the records is no longer the caller's.
 func (s *Store) commit(ctx context.Context, deps []journal.Ref, intents ...intent) error {
+	defer func() {
+		for i := range intents {
+			recycleRecord(headOf(intents[i].rec))
+		}
+	}()
 	if err := s.db.healthy(); err != nil {
 		return err
 	}
@@ -32,7 +38,8 @@ func (s *Store) commit(ctx context.Context, deps []journal.Ref, intents ...inten
 	for i := range intents {
 		recs[i] = intents[i].rec
 	}
-	refs, _, err := s.jour.AppendDepending(context.WithoutCancel(ctx), deps, recs...)
+	// What begins now is not given up halfway: ctx has done its part.
+	refs, _, err := s.jour.AppendDepending(context.Background(), deps, recs...)
 	if err != nil {
 		s.over.finish(w)
 		return journalError(err)
