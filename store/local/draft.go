@@ -197,9 +197,9 @@ func (s *Store) acceptance(m store.Message, deliveries []store.Delivery, staged 
 	}
 	st := newState(&m, deliveries, staged)
 	head := encodeAccepted(&st)
-	rec := journal.Record{Type: typeAccept, Payload: [][]byte{head}}
-	if len(staged) == 0 {
-		rec.Payload = append(rec.Payload, inline)
+	rec := journal.Record{Type: typeAccept, Payload: [][]byte{head, inline}}
+	if len(staged) > 0 {
+		rec.Payload = rec.Payload[:1]
 	}
 	return intent{m.ID, rec, old}, nil
 }

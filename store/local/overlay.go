@@ -29,6 +29,7 @@ type overlay struct {
 	batch    uint64          // number of that checkpoint
 	watchers map[*watcher]struct{}
 	writes   []*writing
+	idle     []*writing    // ended; as many as were ever under way at once
 	gate     chan struct{} // not nil: no write may begin until it is closed
 	drained  chan struct{} // with gate: closed when no write is under way
 	room     chan struct{} // closed when a checkpoint ended
@@ -57,6 +58,9 @@ type usage struct {
 type writing struct {
 	from journal.Position
 	at   int // its place in overlay.writes
+
+	recs    []journal.Record // what commit needs, until the write ends
+	updates []update
 }
 
 func newOverlay(opts Options, end func() journal.Position) *overlay {
@@ -68,7 +72,8 @@ func newOverlay(opts Options, end func() journal.Position) *overlay {
 	}
 }
 
-// begin waits for room and announces a write. The caller ends it with end.
+// begin waits for room and announces a write. The caller ends it with finish or
+// apply, and does not touch it after that.
 func (o *overlay) begin(ctx context.Context) (*writing, error) {
 	for {
 		o.mu.Lock()
@@ -82,7 +87,8 @@ func (o *overlay) begin(ctx context.Context) (*writing, error) {
 			}
 		}
 		if len(o.dirty)+len(o.flushing) < o.maxCount && o.bytes < o.maxBytes {
-			w := &writing{from: o.end(), at: len(o.writes)}
+			w := o.unused()
+			w.from, w.at = o.end(), len(o.writes)
 			o.writes = append(o.writes, w)
 			o.mu.Unlock()
 			return w, nil
@@ -99,6 +105,17 @@ func (o *overlay) begin(ctx context.Context) (*writing, error) {
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// unused returns a writing that nobody has. The caller holds mu.
+func (o *overlay) unused() *writing {
+	last := len(o.idle) - 1
+	if last < 0 {
+		return &writing{}
+	}
+	w := o.idle[last]
+	o.idle = o.idle[:last]
+	return w
 }
 
 func (o *overlay) wake() {
@@ -121,6 +138,10 @@ func (o *overlay) ended(w *writing) {
 	o.writes[w.at], o.writes[last].at = o.writes[last], w.at
 	o.writes[last] = nil
 	o.writes = o.writes[:last]
+	clear(w.recs)
+	clear(w.updates)
+	w.recs, w.updates = w.recs[:0], w.updates[:0]
+	o.idle = append(o.idle, w)
 	if o.gate != nil && len(o.writes) == 0 {
 		close(o.drained)
 	}
@@ -146,14 +167,14 @@ func (u update) news() int {
 	return u.next.logged - u.old.logged
 }
 
-// apply makes updates visible, all at once, and ends the write.
-func (o *overlay) apply(w *writing, updates ...update) {
+// apply makes the updates of a write visible, all at once, and ends it.
+func (o *overlay) apply(w *writing) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.ended(w)
-	for _, u := range updates {
-		o.put(u)
+	for i := range w.updates {
+		o.put(w.updates[i])
 	}
+	o.ended(w)
 	if len(o.dirty) > o.maxCount/4 || o.bytes > o.maxBytes/4 {
 		o.wake()
 	}

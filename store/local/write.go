@@ -34,41 +34,38 @@ func (s *Store) commit(ctx context.Context, deps []journal.Ref, intents ...inten
 	if err != nil {
 		return err
 	}
-	recs := make([]journal.Record, len(intents))
 	for i := range intents {
-		recs[i] = intents[i].rec
+		w.recs = append(w.recs, intents[i].rec)
 	}
 	// What begins now is not given up halfway: ctx has done its part.
-	refs, _, err := s.jour.AppendDepending(context.Background(), deps, recs...)
+	refs, _, err := s.jour.AppendDepending(context.Background(), deps, w.recs...)
 	if err != nil {
 		s.over.finish(w)
 		return journalError(err)
 	}
 	failpoint.Hit(failpoint.StoreAhead)
-	updates, err := applied(intents, refs)
-	if err != nil { // durable, and nobody can read it: a fault of the program
+	if w.updates, err = applied(w.updates, intents, refs); err != nil { // durable, and nobody can read it: a fault of the program
 		s.over.finish(w)
 		return s.db.poison(err)
 	}
-	s.over.apply(w, updates...)
+	s.over.apply(w)
 	return nil
 }
 
-// applied makes the next states from the records as they were written, so that
+// applied appends the next states, made from the records as they were written, so that
 // what is in memory is what a replay would make.
-func applied(intents []intent, refs []journal.Ref) ([]update, error) {
-	updates := make([]update, len(intents))
+func applied(updates []update, intents []intent, refs []journal.Ref) ([]update, error) {
 	for i, in := range intents {
 		l, err := decodeRecordAt(in.rec.Type, headOf(in.rec), refs[i])
 		if err != nil {
-			return nil, err
+			return updates, err
 		}
 		old := in.old
 		if i > 0 && intents[i-1].id == in.id {
 			old = updates[i-1].next
 		}
 		next, _ := l.apply(old)
-		updates[i] = update{id: in.id, old: in.old, next: next}
+		updates = append(updates, update{id: in.id, old: in.old, next: next})
 	}
 	return updates, nil
 }
