@@ -7,6 +7,9 @@ type ring[T any] struct {
 	n     int
 }
 
+// ringKept is how much room an empty ring keeps, for one whose only element comes and goes.
+const ringKept = 4
+
 func (r *ring[T]) len() int { return r.n }
 
 func (r *ring[T]) front() T { return r.items[r.head] }
@@ -25,7 +28,7 @@ func (r *ring[T]) pop() T {
 	r.items[r.head] = zero
 	r.head = (r.head + 1) % len(r.items)
 	r.n--
-	if r.n == 0 {
+	if r.n == 0 && len(r.items) > ringKept {
 		*r = ring[T]{}
 	}
 	return v
@@ -35,7 +38,7 @@ func (r *ring[T]) pop() T {
 func (r *ring[T]) rotate() { r.push(r.pop()) }
 
 func (r *ring[T]) grow() {
-	items := make([]T, max(4, 2*len(r.items)))
+	items := make([]T, max(ringKept, 2*len(r.items)))
 	for i := range r.n {
 		items[i] = r.items[(r.head+i)%len(r.items)]
 	}
