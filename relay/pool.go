@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -43,7 +44,8 @@ func (p *pool) get(t target) *conn {
 		return nil
 	}
 	c := list[len(list)-1]
-	p.remove(c)
+	p.keep(t, list[:len(list)-1])
+	p.count--
 	c.idle.Stop() // if it fired already, expire finds nothing to remove, or takes an idle connection a little early
 	c.pooled = true
 	return c
@@ -53,12 +55,12 @@ func (p *pool) get(t target) *conn {
 func (p *pool) put(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := c.target
-	if c.dead || c.br.Buffered() > 0 || c.full(p.opts.Messages) || len(p.idle[t]) >= p.opts.PerHost || p.count >= p.opts.Total {
+	list := p.idle[c.target]
+	if c.dead || c.br.Buffered() > 0 || c.full(p.opts.Messages) || len(list) >= p.opts.PerHost || p.count >= p.opts.Total {
 		p.farewell(c)
 		return
 	}
-	p.idle[t] = append(p.idle[t], c)
+	p.idle[c.target] = append(list, c)
 	p.count++
 	if c.idle == nil {
 		c.idle = time.AfterFunc(p.opts.Idle, func() { p.expire(c) })
@@ -78,19 +80,23 @@ func (p *pool) expire(c *conn) {
 
 // remove takes c out and tells whether it was there. p.mu is held.
 func (p *pool) remove(c *conn) bool {
-	t := c.target
-	for i, other := range p.idle[t] {
-		if other != c {
-			continue
-		}
-		p.idle[t] = append(p.idle[t][:i], p.idle[t][i+1:]...)
-		if len(p.idle[t]) == 0 {
-			delete(p.idle, t)
-		}
-		p.count--
-		return true
+	list := p.idle[c.target]
+	i := slices.Index(list, c)
+	if i < 0 {
+		return false
 	}
-	return false
+	p.keep(c.target, slices.Delete(list, i, i+1))
+	p.count--
+	return true
+}
+
+// keep replaces the connections that are kept to a target. p.mu is held.
+func (p *pool) keep(t target, list []*conn) {
+	if len(list) == 0 {
+		delete(p.idle, t)
+		return
+	}
+	p.idle[t] = list
 }
 
 // farewell says QUIT without making the caller wait. p.mu is held, which orders Add before Close's Wait.
