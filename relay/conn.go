@@ -45,6 +45,7 @@ type conn struct {
 	pooled bool          // taken from the pool, and nothing answered since
 	idle   *time.Timer
 
+	room   [1]string   // for the text of a reply of one line, until the next
 	talk   *transcript // of the attempt that uses the connection
 	secret bool        // it authenticates: what is said now must not be recorded
 }
@@ -130,13 +131,13 @@ func (c *conn) flush(ctx context.Context, phase string) *fault {
 	return nil
 }
 
-// reply reads the next reply. The deadline holds for all of it, so that one octet a second does not extend it. After a
+// reply reads the next reply, which holds until the one after it. The deadline holds for all of it, so that one octet a second does not extend it. After a
 // 421 the peer closes, so the connection is of no more use (RFC 5321 3.8).
 func (c *conn) reply(ctx context.Context, phase string, wait time.Duration) (wireReply, *fault) {
 	if err := c.nc.SetReadDeadline(time.Now().Add(wait)); err != nil {
 		return wireReply{}, c.broken(ctx, phase, err)
 	}
-	r, err := readReply(c.br)
+	r, err := readReply(c.br, c.room[:])
 	if err != nil {
 		return wireReply{}, c.broken(ctx, phase, err)
 	}

@@ -36,9 +36,9 @@ type wireReply struct {
 // readReply reads one complete reply (RFC 5321 4.2). A line end is CRLF, or LF alone, which old servers send. A reply
 // without text is accepted (4.2.1), and any text after the code is; but every line must have its end, the same code of
 // 200 to 599, and the sign that tells whether more follow. An input that ends within the reply is io.ErrUnexpectedEOF,
-// before it io.EOF.
-func readReply(br *bufio.Reader) (wireReply, error) {
-	var r wireReply
+// before it io.EOF. The lines are appended to room.
+func readReply(br *bufio.Reader, room []string) (wireReply, error) {
+	r := wireReply{lines: room[:0]}
 	budget := maxReplyBytes
 	for {
 		line, err := readReplyLine(br, &budget)

@@ -46,7 +46,7 @@ func TestReadReply(t *testing.T) {
 		{strings.Repeat("250-a\r\n", 100) + "250 b\r\n", "", errReplyTooLong},
 		{"250 " + strings.Repeat("a", 65<<10) + "\r\n", "", errReplyTooLong},
 	} {
-		r, err := readReply(bufio.NewReaderSize(strings.NewReader(c.in), 16))
+		r, err := readReply(bufio.NewReaderSize(strings.NewReader(c.in), 16), nil)
 		if !errors.Is(err, c.err) {
 			t.Errorf("readReply(%.40q) = %v, want %v", c.in, err, c.err)
 		}
@@ -90,7 +90,7 @@ func FuzzReadReply(f *testing.F) {
 	f.Add(bytes.Repeat([]byte("250-x\r\n"), 120))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		br := bufio.NewReaderSize(bytes.NewReader(in), 16)
-		r, err := readReply(br)
+		r, err := readReply(br, nil)
 		if err != nil {
 			if r.code != 0 || r.lines != nil {
 				t.Fatalf("error with a reply: %+v", r)
