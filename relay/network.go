@@ -64,7 +64,7 @@ func (n *network) Send(ctx context.Context, job Job) []Result {
 			*job.Known = complete(results)
 		}
 	}()
-	n.along(ctx, job, results, "")
+	n.along(ctx, &job, results, "")
 	for _, r := range job.Alternates {
 		n.alternate(ctx, &job, r, results)
 	}
@@ -91,11 +91,11 @@ func (n *network) alternate(ctx context.Context, job *Job, r store.Route, result
 	}
 	before := leftRoute(job.Route.Key(), retract(results, left))
 	job.Route = r
-	n.along(ctx, *job, results, before)
+	n.along(ctx, job, results, before)
 }
 
 // along tries one route for the recipients that have no result.
-func (n *network) along(ctx context.Context, job Job, results []*Result, before string) {
+func (n *network) along(ctx context.Context, job *Job, results []*Result, before string) {
 	earlier := slices.Clone(results)
 	for _, e := range n.errands(job, results) {
 		n.deliver(ctx, e)
@@ -108,7 +108,7 @@ func (n *network) along(ctx context.Context, job Job, results []*Result, before 
 
 // errands groups the recipients by where they go. A smarthost takes all of them; over MX a delivery normally has one domain,
 // and several after its stream was switched from a smarthost to direct delivery.
-func (n *network) errands(job Job, results []*Result) []*errand {
+func (n *network) errands(job *Job, results []*Result) []*errand {
 	var from message.Address
 	if job.Message.From != "" {
 		var err error
