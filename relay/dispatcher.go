@@ -100,6 +100,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	d.life.Store(nil)
 	close(l.ended)
 	cancel()
+	close(d.starts) // an attempt that waits in it claims nothing any more
 	work.Wait()
 	for len(d.finished) > 0 {
 		d.done(<-d.finished)
@@ -219,21 +220,13 @@ func (d *Dispatcher) launch(ctx context.Context, work *sync.WaitGroup, timer *ti
 func (d *Dispatcher) begin(ctx context.Context, work *sync.WaitGroup, st start) {
 	if d.crew < d.sched.flying {
 		d.crew++
-		work.Go(func() { d.serve(ctx) })
+		work.Go(func() {
+			for st := range d.starts {
+				d.finished <- flight{st, d.attempt(ctx, st)}
+			}
+		})
 	}
 	d.starts <- st
-}
-
-// serve makes attempts until ctx ends.
-func (d *Dispatcher) serve(ctx context.Context) {
-	for {
-		select {
-		case st := <-d.starts:
-			d.finished <- flight{st, d.attempt(ctx, st)}
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // Status is the state of the schedule at one moment.
