@@ -18,9 +18,9 @@ type announcer struct {
 	route string     // announced last
 }
 
-func (d *Dispatcher) announcer(c store.Claimed) *announcer {
+func (d *Dispatcher) announcer(id store.DeliveryID, attempt int) *announcer {
 	return &announcer{record: func(ctx context.Context, route string) error {
-		return d.queue.Ending(ctx, c.Delivery.ID, c.Delivery.Attempt, route)
+		return d.queue.Ending(ctx, id, attempt, route)
 	}}
 }
 

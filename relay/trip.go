@@ -84,14 +84,17 @@ func (t *trip) refusal(r store.Route) *Result {
 
 // charge takes the recipients beyond the first, whom the schedule has counted, off the first route.
 func (t *trip) charge(r store.Route, n int) (allowed int) {
-	g := &t.legs[0]
 	if n <= 1 || r.DailyQuota == 0 && r.Rate.IsZero() {
 		return n
 	}
-	more := 0 // where nobody keeps the count any more
-	t.d.ask(func(*schedule) { more = g.meter.charge(r, n-1) })
-	g.charged += more
-	return 1 + more
+	return 1 + t.more(r, n-1)
+}
+
+func (t *trip) more(r store.Route, n int) (allowed int) {
+	g := &t.legs[0]
+	t.d.ask(func(*schedule) { allowed = g.meter.charge(r, n) }) // 0 where nobody keeps the count any more
+	g.charged += allowed
+	return allowed
 }
 
 // board asks the schedule for a place on another route. It returns for how many of the recipients there is one; with whole set
