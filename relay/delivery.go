@@ -81,7 +81,9 @@ func (d *Dispatcher) decide(ctx context.Context, c store.Claimed, st start) (dec
 	var events []store.Event
 	var s sending
 	defer func() {
-		decision.Resolution.Events = append(events, decision.Resolution.Events...)
+		if len(events) > 0 {
+			decision.Resolution.Events = append(events, decision.Resolution.Events...)
+		}
 		if s.trip != nil {
 			decision.legs = s.trip.legs // also after a panic: their places are given back
 		}
@@ -150,7 +152,7 @@ func (d *Dispatcher) send(ctx context.Context, c store.Claimed, st start, stream
 		r := c.Delivery.Recipients[i]
 		job.Recipients = append(job.Recipients, d.forwarded(c, stream, i, r))
 	}
-	job.Known, job.Ending = &s.known, d.announcer(c).ending
+	job.Known, job.Ending = &s.known, d.announcer(c.Delivery.ID, c.Delivery.Attempt).ending
 	if act == actRedirect {
 		// The copy is for the people who test: what becomes of it must not be reported to the sender's world.
 		job.Recipients = []Rcpt{{Address: stream.RedirectTo, Notify: "NEVER"}}

@@ -57,18 +57,18 @@ type errand struct {
 }
 
 // Send implements Transport.
-func (n *network) Send(ctx context.Context, job Job) []Result {
+func (n *network) Send(ctx context.Context, job Job) (out []Result) {
 	results := make([]*Result, len(job.Recipients))
 	defer func() {
-		if job.Known != nil {
-			*job.Known = complete(results)
+		if out = complete(results); job.Known != nil {
+			*job.Known = out
 		}
 	}()
 	n.along(ctx, &job, results, "")
 	for _, r := range job.Alternates {
 		n.alternate(ctx, &job, r, results)
 	}
-	return complete(results)
+	return nil // the deferred function has them
 }
 
 // complete lists the results, with one for those that have none.

@@ -41,7 +41,9 @@ func (e *envelope) mailCommand(ext extensions, host string, now time.Time) (stri
 	}
 	var b strings.Builder
 	b.Grow(128)
-	b.WriteString("MAIL FROM:<" + e.from.String() + ">")
+	b.WriteString("MAIL FROM:<")
+	b.WriteString(e.from.String())
+	b.WriteByte('>')
 	if ext.size && m.Size > 0 {
 		b.WriteString(" SIZE=" + strconv.FormatInt(m.Size, 10))
 	}
