@@ -34,6 +34,10 @@ type batch struct {
 	fresh map[store.StreamKey][]*state
 }
 
+// mappedFor is how long pages of the view stay mapped in after they were read,
+// so that the process's resident size does not grow with all that it stores.
+const mappedFor = 30 * time.Second
+
 // checkpointLoop keeps the view close behind the journal.
 func (s *Store) checkpointLoop() {
 	if err := s.growAll(); err != nil {
@@ -41,10 +45,15 @@ func (s *Store) checkpointLoop() {
 	}
 	tick := time.NewTicker(s.opts.CheckpointEvery)
 	defer tick.Stop()
+	mapped := time.NewTicker(mappedFor)
+	defer mapped.Stop()
 	for {
 		select {
 		case <-s.stop:
 			return
+		case <-mapped.C:
+			s.unmap()
+			continue
 		case <-tick.C:
 		case <-s.over.kick:
 		}
@@ -61,6 +70,17 @@ func (s *Store) checkpointLoop() {
 			case <-tick.C:
 			}
 		}
+	}
+}
+
+// unmap gives back what was mapped in of the view.
+func (s *Store) unmap() {
+	err := s.db.read(func(tx *bbolt.Tx) error {
+		releaseMapped(tx)
+		return nil
+	})
+	if err != nil {
+		s.log.Debug("giving back pages of the view", "error", err)
 	}
 }
 

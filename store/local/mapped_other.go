@@ -5,4 +5,4 @@ package local
 import "go.etcd.io/bbolt"
 
 // releaseMapped does nothing where giving pages back is not known to be safe.
-func releaseMapped(*bbolt.DB) {}
+func releaseMapped(*bbolt.Tx) {}

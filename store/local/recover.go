@@ -22,7 +22,7 @@ func (s *Store) recover(ctx context.Context) error {
 	if err := s.replay(ctx, s.position); err != nil {
 		return fmt.Errorf("replaying the journal: %w", err)
 	}
-	releaseMapped(s.db.bolt)
+	s.unmap()
 	return nil
 }
 
