@@ -43,8 +43,11 @@ func (l *lists) Suppressed(_ context.Context, server int64, stream string, addre
 func TestDispatcher_SuppressedWhileItWaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, d := newQueue(), newDirectory(t, store.Stream{ID: "outbound"})
+		var mu sync.Mutex // two deliveries are tried at once
 		var tried []string
 		tr := &fakeTransport{func(_ context.Context, j relay.Job) []relay.Result {
+			mu.Lock()
+			defer mu.Unlock()
 			for _, r := range j.Recipients {
 				tried = append(tried, r.Address)
 			}
