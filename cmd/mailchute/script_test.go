@@ -174,7 +174,7 @@ func (s *stage) serve(ts *testscript.TestScript, args []string) {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	ts.Check(err)
 	defer log.Close()
-	variables := append(os.Environ(), "HOME="+dir, "GORACE="+noExitSleep, "MAILCHUTE_API_LISTENERS=127.0.0.1:0/none")
+	variables := append(os.Environ(), "HOME="+dir, "GORACE="+noExitSleep, "MAILCHUTE_API_LISTENERS=127.0.0.1:0/none", "MAILCHUTE_SMTP_LISTENERS=127.0.0.1:0,127.0.0.1:0/implicit")
 	for len(args) > 0 && strings.HasPrefix(args[0], envPrefix) {
 		variables, args = append(variables, args[0]), args[1:]
 	}
