@@ -217,7 +217,7 @@ func events(e store.Event, r store.Record) []messageEvent {
 	if e.Recipient == "" {
 		to = recipientsOf(r, e.Part)
 	}
-	details := map[string]string{"DeliveryMessage": e.Reply.Text, "DestinationServer": e.Reply.Host, "DestinationIP": ""}
+	details := map[string]string{"DeliveryMessage": e.Reply.Text, "DestinationServer": e.Reply.Host, "DestinationIP": e.Reply.Address}
 	switch kind {
 	case "SubscriptionChanged":
 		details = map[string]string{"Origin": string(store.OriginRecipient), "SuppressSending": "True"}

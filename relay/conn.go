@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -31,6 +32,7 @@ type conn struct {
 	target target
 	place  string // the host with the address that was dialled, for people
 	remote string // the address that was reached
+	ip     string // the same without its port
 	pact   pact
 	ext    extensions
 	tls    store.TLS     // achieved
@@ -55,6 +57,9 @@ const wireBuffer = 32 << 10
 func newConn(raw net.Conn, h hop, timeouts Timeouts, now func() time.Time) *conn {
 	place := h.host + " (" + h.address + ")"
 	c := &conn{raw: raw, target: h.target, place: place, remote: raw.RemoteAddr().String(), pact: h.pact, flaw: h.pact.flaw, timeouts: timeouts, now: now}
+	if at, err := netip.ParseAddrPort(c.remote); err == nil {
+		c.ip = at.Addr().Unmap().String()
+	}
 	c.tls.Security = store.SecurityNone
 	c.use(raw)
 	return c
@@ -153,7 +158,9 @@ func (c *conn) reply(ctx context.Context, phase string, wait time.Duration) (wir
 }
 
 func (c *conn) stored(r wireReply, phase string) store.Reply {
-	return r.stored(c.target.host, phase, c.now())
+	out := r.stored(c.target.host, phase, c.now())
+	out.Address = c.ip
+	return out
 }
 
 func (c *conn) refused(r wireReply, phase string) *fault { return refusal(c.stored(r, phase)) }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -39,6 +40,9 @@ func TestRelay_FromQueueToHost(t *testing.T) {
 	var states, kinds []string
 	for _, r := range q.delivery(id).Recipients {
 		states = append(states, string(r.State))
+		if ip, err := netip.ParseAddr(r.Last.Address); err != nil || !ip.IsLoopback() {
+			t.Errorf("%s: the reply came from %q", r.Address, r.Last.Address)
+		}
 	}
 	for _, e := range q.timeline(id) {
 		kinds = append(kinds, string(e.Kind))

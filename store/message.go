@@ -111,6 +111,7 @@ type Reply struct {
 	Text     string    `json:"text,omitempty"`    // ASCII or UTF-8 without control characters, at most 1 KiB
 	Command  string    `json:"command,omitempty"` // phase: connect, ehlo, starttls, auth, mail, rcpt, data, dot
 	Host     string    `json:"host,omitempty"`
+	Address  string    `json:"address,omitempty"` // IP address that it came from
 	At       time.Time `json:"at,omitzero"`
 }
 

@@ -149,7 +149,8 @@ func putReply(b []byte, r *store.Reply) []byte {
 	b = putString(b, 5, r.Text)
 	b = putString(b, 6, r.Command)
 	b = putString(b, 7, r.Host)
-	return putTime(b, 8, r.At)
+	b = putTime(b, 8, r.At)
+	return putString(b, 9, r.Address)
 }
 
 func readReply(f *fields, r *store.Reply) {
@@ -167,6 +168,8 @@ func readReply(f *fields, r *store.Reply) {
 			r.Host = f.text
 		case 8:
 			r.At = f.time()
+		case 9:
+			r.Address = f.text
 		default:
 			f.unknown("reply")
 		}

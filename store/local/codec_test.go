@@ -22,7 +22,7 @@ var moment = time.Date(2026, 3, 4, 5, 6, 7, 89, time.UTC)
 // fullState has a value in every field, so that a field the codec forgets is seen.
 func fullState() *state {
 	yes := true
-	reply := store.Reply{Code: -1, Enhanced: [3]int{5, 7, 300}, Text: "grüezi", Command: "dot", Host: "mx.example", At: moment}
+	reply := store.Reply{Code: -1, Enhanced: [3]int{5, 7, 300}, Text: "grüezi", Command: "dot", Host: "mx.example", Address: "2001:db8::1", At: moment}
 	s := &state{
 		msg: &store.Message{
 			ID: store.ID{1, 2, 3, 15: 16}, Server: math.MaxInt64, Stream: "outbound", Accepted: moment, From: "a@example.com",
