@@ -103,7 +103,7 @@ func (o Options) validate() error {
 		return errors.New("hostname is missing or not printable ASCII")
 	case o.MaxMessageBytes < 0 || o.MaxRecipients < 0:
 		return errors.New("message size and recipients need a limit")
-	case o.MaxLine < 512 || o.MaxLine > lineBuffer/2:
+	case o.MaxLine < 512 || o.MaxLine > lineBuffer/4:
 		return errors.New("command lines need a limit between 512 and 4,096 octets")
 	case o.Idle < 0 || o.Write < 0 || o.Handshake < 0 || o.DrainTimeout < 0 || o.Grace < 0:
 		return errors.New("idle, write, handshake, drain and grace times cannot be unlimited")

@@ -246,7 +246,7 @@ func contentRows() []row {
 		{id: "S37", what: "bare LF in commands, TLS", tls: true, script: "R: EHLO x\\n\nS: 500 5.5.2 …\nR: NOOP\\n\nS: 500 5.5.2 …\nS: CLOSED"},
 		{id: "S38", what: "text line too long", script: refusedBy(intake.KindLineTooLong, "554 5.6.0 why") + alive},
 		{id: "S39", what: "command line too long", script: "C: NOOP " + long(2100) + "\nS: 500 5.5.2 …\nS: CLOSED"},
-		{id: "S39", what: "command line without end", script: "R: " + long(9000) + "\nS: 500 5.5.2 …\nS: CLOSED"},
+		{id: "S39", what: "command line without end", script: "R: " + long(lineBuffer+1000) + "\nS: 500 5.5.2 …\nS: CLOSED"},
 		{id: "S39", what: "AUTH without end", script: "R: AUTH PLAIN " + long(90000) + "\nS: 500 5.5.2 …\nS: CLOSED"},
 		{id: "S40", what: "header section", script: refusedBy(intake.KindHeaderSyntax, "554 5.6.0 why") + alive},
 		{id: "S41", what: "header fields", script: refusedBy(intake.KindHeaderFields, "550 5.6.0 why") + alive},

@@ -21,10 +21,11 @@ import (
 )
 
 // lineBuffer is the read buffer of a connection: a whole small message with its
-// commands in one system call. A connection that waits for a command has none:
-// it waits with idleBuffer, which holds the commands of most messages.
+// commands in one system call, and a large one in not too many. A connection that
+// waits for a command has none: it waits with idleBuffer, which holds the
+// commands of most messages.
 const (
-	lineBuffer = 8 << 10
+	lineBuffer = 16 << 10
 	idleBuffer = 128
 )
 

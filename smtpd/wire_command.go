@@ -93,17 +93,17 @@ func (w *wire) wrongProtocol() {
 // readLong collects a line that is larger than the buffer.
 func (w *wire) readLong(start []byte, limit int) (line []byte, fits bool, err error) {
 	line = bytes.Clone(start)
-	if limit < len(line) {
+	if limit < maxAuthLine {
 		return line, false, nil
 	}
 	err = bufio.ErrBufferFull
 	var more []byte
 	for seen := len(line); errors.Is(err, bufio.ErrBufferFull); seen += len(more) {
-		more, err = w.br.ReadSlice('\n')
 		if seen > maxDiscard {
 			w.answer(replyLineTooLong)
 			return nil, false, errClosing
 		}
+		more, err = w.br.ReadSlice('\n')
 		if len(line) <= limit {
 			line = append(line, more...)
 		}
