@@ -90,8 +90,8 @@ func (d *DotReader) text(p []byte) int {
 	b, _ := d.peek(min(len(p), d.br.Buffered())) // what is buffered can be peeked
 	if d.cr && b[0] == '\n' {
 		b, d.start = b[:1], true
-	} else if i := bytes.Index(b, []byte("\r\n.")); i >= 0 {
-		b, d.start = b[:i+2], true
+	} else if i := dotLine(b); i >= 0 {
+		b, d.start = b[:i], true
 	} else {
 		d.start = bytes.HasSuffix(b, []byte("\r\n"))
 	}
@@ -100,6 +100,27 @@ func (d *DotReader) text(p []byte) int {
 	n := copy(p, b)
 	d.skip(n)
 	return n
+}
+
+// dotLine returns where the first line of b begins that does so with a dot behind a CRLF, or -1. Most text has few dots
+// and all of it many lines, so it goes from dot to dot, until there are too many of them.
+func dotLine(b []byte) int {
+	at := 0
+	for range 16 + len(b)/64 {
+		i := bytes.IndexByte(b[at:], '.')
+		if i < 0 {
+			return -1
+		}
+		if at += i; at >= 2 && b[at-2] == '\r' && b[at-1] == '\n' {
+			return at
+		}
+		at++
+	}
+	at = max(at-2, 0)
+	if i := bytes.Index(b[at:], []byte("\r\n.")); i >= 0 {
+		return at + i + 2
+	}
+	return -1
 }
 
 // inspect looks for faults in wire bytes. The terminator never comes here.
