@@ -241,6 +241,7 @@ func closeListeners(groups ...[]smtpd.Listener) {
 func (s *server) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.close()) }()
 	defer runtime.KeepAlive(reserveHeadroom())
+	spareProcessor()
 	g, ctx := errgroup.WithContext(ctx)
 	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBehind()
