@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"time"
@@ -11,8 +12,9 @@ import (
 )
 
 const (
-	diskProbeSize = 64 << 20 // as large as a segment of the journal
-	diskProbeMax  = 4 << 20  // as large as a group of the journal
+	diskProbeSize = 64 << 20  // as large as a segment of the journal
+	diskProbeMax  = 4 << 20   // as large as a group of the journal
+	diskProbeGrow = 128 << 10 // as large as the groups for which no segment is written beforehand
 )
 
 // diskBatch is how much the journal writes with one sync when all connections
@@ -21,41 +23,43 @@ func (b *bench) diskBatch() int {
 	return int(min(diskProbeMax, int64(b.Size)*int64(b.Connections)))
 }
 
-// diskProbe overwrites a file again and again in batches, with a sync after
-// each: what the journal does, and nothing else.
+// diskProbe writes batches with a sync after each: what the journal does, and nothing else. Small ones overwrite a
+// file again and again, large ones make new files, as dd does.
 type diskProbe struct {
+	dir   string
 	file  journal.File
+	made  int // files
 	batch []byte
 	off   int64
 	syncs []float64 // a second, by round
 }
 
 func openDiskProbe(dir string, batch int) (*diskProbe, error) {
-	f, err := journal.OS{}.Create(filepath.Join(dir, "probe"))
-	if err != nil {
-		return nil, err
+	p := &diskProbe{dir: dir, batch: bytes.Repeat([]byte("mailchute"), batch/9+1)[:batch]}
+	if err := p.create(); err != nil || p.grows() {
+		return p, err
 	}
 	zeros := make([]byte, 1<<20)
-	for off := int64(0); off < diskProbeSize && err == nil; off += int64(len(zeros)) {
-		_, err = f.WriteAt(zeros, off)
+	for off := int64(0); off < diskProbeSize; off += int64(len(zeros)) {
+		if _, err := p.file.WriteAt(zeros, off); err != nil {
+			return p, err
+		}
 	}
-	if err = errors.Join(err, f.Datasync()); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return &diskProbe{file: f, batch: bytes.Repeat([]byte("mailchute"), batch/9+1)[:batch]}, nil
+	return p, p.file.Datasync()
+}
+
+func (p *diskProbe) grows() bool { return len(p.batch) >= diskProbeGrow }
+
+func (p *diskProbe) create() (err error) {
+	p.made++
+	p.file, err = journal.OS{}.Create(filepath.Join(p.dir, fmt.Sprintf("probe-%d", p.made)))
+	return err
 }
 
 func (p *diskProbe) measure(d time.Duration) error {
 	begun := time.Now()
 	for n := 1; ; n++ {
-		if p.off+int64(len(p.batch)) > diskProbeSize {
-			p.off = 0
-		}
-		if _, err := p.file.WriteAt(p.batch, p.off); err != nil {
-			return err
-		}
-		p.off += int64(len(p.batch))
-		if err := p.file.Datasync(); err != nil {
+		if err := p.write(); err != nil {
 			return err
 		}
 		if spent := time.Since(begun); spent >= d {
@@ -65,7 +69,29 @@ func (p *diskProbe) measure(d time.Duration) error {
 	}
 }
 
-func (p *diskProbe) close() error { return p.file.Close() }
+// write is one batch. The files of large ones stay, as the relay's do.
+func (p *diskProbe) write() error {
+	if p.off+int64(len(p.batch)) > diskProbeSize {
+		p.off = 0
+		if p.grows() {
+			if err := errors.Join(p.file.Close(), p.create()); err != nil {
+				return err
+			}
+		}
+	}
+	if _, err := p.file.WriteAt(p.batch, p.off); err != nil {
+		return err
+	}
+	p.off += int64(len(p.batch))
+	return p.file.Datasync()
+}
+
+func (p *diskProbe) close() error {
+	if p.file == nil {
+		return nil
+	}
+	return p.file.Close()
+}
 
 // syncCountLimit is the journal beyond which counting would take too long.
 const syncCountLimit = 1 << 30
