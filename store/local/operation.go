@@ -238,7 +238,7 @@ func (s *Store) oldest(segments []journal.SegmentInfo) (uint64, bool) {
 	s.checkpointing.Lock()
 	behind := first.Number < s.position.Segment
 	s.checkpointing.Unlock()
-	return first.Number, behind && first.Staged == 0
+	return first.Number, behind && first.Staged == 0 && !s.over.awaited(first.Number)
 }
 
 // release gives up a segment that nothing needs. One with damage is kept for the
@@ -252,6 +252,17 @@ func (s *Store) release(seg journal.SegmentInfo) error {
 	}
 	s.log.Warn("a damaged journal segment was set aside: nothing that could be read of it is needed any more", "segment", seg.Number)
 	return nil
+}
+
+// awaited tells whether a write under way will need a segment: what is staged there
+// counts as committed before the message that has it is applied. So it is asked behind
+// what the journal says of the segment, and before needed.
+func (o *overlay) awaited(segment uint64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.ContainsFunc(o.writes, func(w *writing) bool {
+		return slices.ContainsFunc(w.deps, func(r journal.Ref) bool { return r.Segment == segment })
+	})
 }
 
 // needed returns how many messages need a segment.

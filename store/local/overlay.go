@@ -61,6 +61,7 @@ type writing struct {
 
 	recs    []journal.Record // what commit needs, until the write ends
 	updates []update
+	deps    []journal.Ref // staged pieces of a body that its record will need
 }
 
 func newOverlay(opts Options, end func() journal.Position) *overlay {
@@ -72,9 +73,9 @@ func newOverlay(opts Options, end func() journal.Position) *overlay {
 	}
 }
 
-// begin waits for room and announces a write. The caller ends it with finish or
-// apply, and does not touch it after that.
-func (o *overlay) begin(ctx context.Context) (*writing, error) {
+// begin waits for room and announces a write of records that depend on deps. The
+// caller ends it with finish or apply, and does not touch it after that.
+func (o *overlay) begin(ctx context.Context, deps ...journal.Ref) (*writing, error) {
 	for {
 		o.mu.Lock()
 		if gate := o.gate; gate != nil {
@@ -88,7 +89,7 @@ func (o *overlay) begin(ctx context.Context) (*writing, error) {
 		}
 		if len(o.dirty)+len(o.flushing) < o.maxCount && o.bytes < o.maxBytes {
 			w := o.unused()
-			w.from, w.at = o.end(), len(o.writes)
+			w.from, w.at, w.deps = o.end(), len(o.writes), deps
 			o.writes = append(o.writes, w)
 			o.mu.Unlock()
 			return w, nil
@@ -140,7 +141,7 @@ func (o *overlay) ended(w *writing) {
 	o.writes = o.writes[:last]
 	clear(w.recs)
 	clear(w.updates)
-	w.recs, w.updates = w.recs[:0], w.updates[:0]
+	w.recs, w.updates, w.deps = w.recs[:0], w.updates[:0], nil
 	o.idle = append(o.idle, w)
 	if o.gate != nil && len(o.writes) == 0 {
 		close(o.drained)

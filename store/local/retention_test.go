@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mailchute/mailchute/store"
+	"github.com/mailchute/mailchute/store/journal"
 )
 
 // segmentsOf returns the numbers of the journal's segments.
@@ -153,4 +154,51 @@ func TestRetention_SetsADamagedSegmentAside(t *testing.T) {
 	again := openT(t, s.root, smallOptions())
 	wantBody(t, again, kept, 1000)
 	checkT(t, again)
+}
+
+// pruningJournal has a retention run between the moment when a message with a
+// staged body is durable and that when it is in the overlay.
+type pruningJournal struct {
+	journalFile
+	prune func()
+}
+
+func (j *pruningJournal) AppendDepending(ctx context.Context, deps []journal.Ref, recs ...journal.Record) ([]journal.Ref, journal.Position, error) {
+	refs, pos, err := j.journalFile.AppendDepending(ctx, deps, recs...)
+	if len(deps) > 0 {
+		j.prune()
+	}
+	return refs, pos, err
+}
+
+// TestRetention_KeepsABodyThatIsJustAccepted: the pieces of a large body may lie
+// in an old segment that nothing else needs.
+func TestRetention_KeepsABodyThatIsJustAccepted(t *testing.T) {
+	const size = 600 << 10
+	s := openT(t, t.TempDir(), smallOptions())
+	draft, err := s.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer draft.Discard()
+	if _, err := draft.Write(make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for ; len(segmentsOf(s)) < 4; n++ {
+		deliverT(t, s, acceptT(t, s, 100<<10))
+	}
+	pruneT(t, s, n)
+	s.jour = &pruningJournal{s.jour, func() { pruneT(t, s, 0) }}
+	m, deliveries := sampleMessage(store.NewID(), "example.org")
+	if err := draft.Commit(t.Context(), m, deliveries); err != nil {
+		t.Fatal(err)
+	}
+	wantBody(t, s, m.ID, size)
+	deliverT(t, s, m.ID)
+	pruneT(t, s, 1)
+	if got := segmentsOf(s); len(got) > 1 {
+		t.Errorf("segments %v are left", got)
+	}
+	checkT(t, s)
 }

@@ -30,7 +30,7 @@ func (s *Store) commit(ctx context.Context, deps []journal.Ref, intents ...inten
 	if err := s.db.healthy(); err != nil {
 		return err
 	}
-	w, err := s.over.begin(ctx)
+	w, err := s.over.begin(ctx, deps...)
 	if err != nil {
 		return err
 	}
