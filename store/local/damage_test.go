@@ -65,6 +65,24 @@ func TestRebuild_BringsBackADeletedView(t *testing.T) {
 	checkT(t, s)
 }
 
+// TestRebuild_IsNeverWithoutAFile: the process may be killed before the new file has
+// its name, and the directory is in the old one alone.
+func TestRebuild_IsNeverWithoutAFile(t *testing.T) {
+	dir, _ := filled(t, 3)
+	var r Rebuilt
+	if err := r.setAside(filepath.Join(dir, dbName)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(r.Old); err != nil {
+		t.Errorf("the old file: %v", err)
+	}
+	s := openT(t, dir, smallOptions())
+	if got := s.Snapshot().Servers[1].Name; got != "one" {
+		t.Errorf("server = %q, want one", got)
+	}
+	checkT(t, s)
+}
+
 func TestRebuild_KeepsTheDirectory(t *testing.T) {
 	dir, queued := filled(t, 20)
 	r, err := Rebuild(t.Context(), dir, smallOptions())

@@ -224,10 +224,14 @@ func (r *Rebuilt) mail(ctx context.Context, dir, fresh string, opts Options, que
 	return errors.Join(err, db.close(), j.Close())
 }
 
-// setAside gives the old file a name of its own.
+// setAside gives the old file a name of its own beside the one that the new file
+// takes over. Where the file system has no links it loses that at once.
 func (r *Rebuilt) setAside(path string) error {
 	old := path + time.Now().UTC().Format(".20060102T150405.000000000Z.old")
-	err := os.Rename(path, old)
+	err := os.Link(path, old)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err = os.Rename(path, old)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
