@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -60,7 +61,7 @@ type errand struct {
 func (n *network) Send(ctx context.Context, job Job) (out []Result) {
 	results := make([]*Result, len(job.Recipients))
 	defer func() {
-		if out = complete(results); job.Known != nil {
+		if out = complete(results, job.Route.Key()); job.Known != nil {
 			*job.Known = out
 		}
 	}()
@@ -71,14 +72,15 @@ func (n *network) Send(ctx context.Context, job Job) (out []Result) {
 	return nil // the deferred function has them
 }
 
-// complete lists the results, with one for those that have none.
-func complete(results []*Result) []Result {
+// complete lists the results, with one for those that have none. Those that a panic has left unmarked are of the last route.
+func complete(results []*Result, last string) []Result {
 	out := make([]Result, len(results))
 	for i, r := range results {
 		if r == nil {
 			r = &Result{Err: errNoResult}
 		}
 		out[i] = *r
+		out[i].Route = cmp.Or(r.Route, last)
 	}
 	return out
 }

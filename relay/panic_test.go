@@ -95,6 +95,38 @@ func TestSend_KnownAfterPanic(t *testing.T) {
 	mx.WaitClosed()
 }
 
+// TestSend_KnownAfterPanicBehindTheDot is a panic between the final dot and the result: the host has the message.
+func TestSend_KnownAfterPanicBehindTheDot(t *testing.T) {
+	for name, script := range map[string]testmx.Script{"DATA": {TLS: testmx.NoTLS}, "BDAT": {TLS: testmx.NoTLS, Chunking: true}} {
+		t.Run(name, func(t *testing.T) {
+			w, mx := single(t, script)
+			o := w.options()
+			o.Now = func() time.Time {
+				if len(mx.Messages()) > 0 {
+					panic("poison")
+				}
+				return time.Now()
+			}
+			var known []relay.Result
+			j := job()
+			j.Known = &known
+			tr := transport(t, o)
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Error("the panic was swallowed")
+					}
+				}()
+				tr.Send(t.Context(), j)
+			}()
+			if len(known) != 1 || known[0].Verdict() != relay.Uncertain || known[0].Route != j.Route.Key() {
+				t.Errorf("known: %+v, want it uncertain, by route %q", known, j.Route.Key())
+			}
+			mx.WaitClosed()
+		})
+	}
+}
+
 // poisonedQueue panics when it is to record a result.
 type poisonedQueue struct{ *fakeQueue }
 

@@ -273,7 +273,18 @@ func (t *transaction) transfer(ctx context.Context, body io.Reader, release func
 		return
 	}
 	t.c.talk.remark(strconv.FormatInt(t.env.message.Size, 10) + " octets of content and " + t.end())
-	detached := context.WithoutCancel(ctx)
+	known := false
+	defer func() {
+		if !known { // a panic: the host may have it
+			t.settle(Result{Err: errNoResult, Uncertain: true})
+		}
+	}()
+	t.finish(context.WithoutCancel(ctx), out)
+	known = true
+}
+
+// finish ends the content and takes the answer, whatever becomes of the attempt meanwhile.
+func (t *transaction) finish(detached context.Context, out io.Closer) {
 	failpoint.Hit(failpoint.RelayContent)
 	if err := out.Close(); err != nil {
 		t.lastDot(t.c.broken(detached, phaseDot, err), unsent(err))
