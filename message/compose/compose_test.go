@@ -314,6 +314,29 @@ func TestCheckField(t *testing.T) {
 	}
 }
 
+// TestReadContent_LooksNoDeeper: each level takes memory, and the time of all that is below it.
+func TestReadContent_LooksNoDeeper(t *testing.T) {
+	for depth, want := range map[int]string{1: "hello", 20: "hello", 21: "", 5000: ""} {
+		var b strings.Builder
+		b.WriteString("Content-Type: multipart/mixed; boundary=00001\r\n")
+		for level := 1; level < depth; level++ {
+			fmt.Fprintf(&b, "\r\n--%05d\r\nContent-Type: multipart/mixed; boundary=%05d\r\n", level, level+1)
+		}
+		fmt.Fprintf(&b, "\r\n--%05d\r\n\r\nhello\r\n--%05d--\r\n", depth, depth)
+		if c, err := compose.ReadContent(strings.NewReader(b.String())); err != nil || c.Text != want {
+			t.Errorf("%d levels: %q, %v, want %q", depth, c.Text, err, want)
+		}
+	}
+}
+
+func TestReadContent_CountsParts(t *testing.T) {
+	const many = 5000
+	raw := "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\nContent-Type: text/plain; name=a\r\n\r\n", many) + "--b--\r\n"
+	if c, err := compose.ReadContent(strings.NewReader(raw)); err != nil || len(c.Attachments) != 1000 {
+		t.Errorf("%d of %d parts, %v, want 1000", len(c.Attachments), many, err)
+	}
+}
+
 func FuzzReadContent(f *testing.F) {
 	f.Add([]byte("Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: text/html; charset=iso-8859-1\r\n\r\n\xe9\r\n--x--\r\n"))
 	f.Add([]byte("Subject: x\r\n\r\ny"))

@@ -18,26 +18,58 @@ type Content struct {
 // MaxText is how many octets of a body Content has at most.
 const MaxText = 5 << 20
 
-// ReadContent reads a message to its end. Parts that cannot be decoded are left
-// out: what was accepted as opaque octets need not be well-formed MIME. An error
-// is one of r.
+// Bounds of what is looked at. Every level of parts within parts has a buffer, and
+// what is below it goes through that.
+const (
+	maxDepth = 20
+	maxParts = 1000
+)
+
+// ReadContent reads a message. Parts that cannot be decoded are left out: what was
+// accepted as opaque octets need not be well-formed MIME. So are those that are too
+// deep, or behind too many others. An error is one of r.
 func ReadContent(r io.Reader) (Content, error) {
 	source := &watched{r: r}
-	var c Content
+	var w walker
 	entity, err := gomessage.Read(source)
-	if err == nil || gomessage.IsUnknownCharset(err) || gomessage.IsUnknownEncoding(err) {
-		_ = entity.Walk(c.take) // what could be read counts
+	if err == nil || undecodable(err) {
+		w.walk(entity, 0)
 	}
 	if source.err != nil {
 		return Content{}, fmt.Errorf("reading a message: %w", source.err)
 	}
-	return c, nil
+	return w.Content, nil
 }
 
-func (c *Content) take(_ []int, e *gomessage.Entity, err error) error {
-	if err != nil || e == nil || e.MultipartReader() != nil {
-		return nil
+// undecodable tells whether an entity was read whose own octets cannot be.
+func undecodable(err error) bool {
+	return gomessage.IsUnknownCharset(err) || gomessage.IsUnknownEncoding(err)
+}
+
+// walker goes through the parts of a message.
+type walker struct {
+	Content
+	parts int
+}
+
+func (w *walker) walk(e *gomessage.Entity, depth int) {
+	list := e.MultipartReader()
+	if list == nil {
+		w.take(e)
+		return
 	}
+	for ; depth < maxDepth && w.parts < maxParts; w.parts++ {
+		part, err := list.NextPart()
+		switch {
+		case err == nil:
+			w.walk(part, depth+1)
+		case !undecodable(err):
+			return // what could be read counts
+		}
+	}
+}
+
+func (c *Content) take(e *gomessage.Entity) {
 	mediaType, params, _ := e.Header.ContentType()
 	disposition, attached, _ := e.Header.ContentDisposition()
 	name := attached["filename"]
@@ -52,7 +84,6 @@ func (c *Content) take(_ []int, e *gomessage.Entity, err error) error {
 	case (mediaType == "text/plain" || mediaType == "") && c.Text == "":
 		c.Text = text(e.Body)
 	}
-	return nil
 }
 
 func text(r io.Reader) string {
