@@ -40,8 +40,8 @@ func TestDANE_DecidesDeliveries(t *testing.T) {
 	w.relay.run("stream", "set", "outbound", "--mode", "live", "--mx")
 	id := w.send(letter("dane-right"), "<shop@sender.example>", "<buyer@postfix.example>")
 	awaitMail(t, filepath.Join(w.postfix.mail, "buyer"), "Subject: dane-right\n", w.trail(id))
-	if got := w.trail(id)(); !strings.Contains(got, "DANE") {
-		t.Errorf("the timeline does not tell that DANE was used:\n%s", got)
+	if !until(10*time.Second, func() bool { return strings.Contains(w.trail(id)(), "DANE") }) {
+		t.Errorf("the timeline does not tell that DANE was used:\n%s", w.trail(id)())
 	}
 	id = w.send(letter("dane-wrong"), "<shop@sender.example>", "<buyer@exim.example>")
 	if !until(20*time.Second, func() bool { return strings.Count(w.trail(id)(), "deferred") >= 2 }) {

@@ -160,8 +160,8 @@ func mixedFates(t *testing.T, w *world) {
 	}
 	bounced(t, w, id, "Subject: mixed\n", "Final-Recipient: rfc822; stranger@postfix.example")
 	want := map[string]string{"buyer@postfix.example": "sent", "stranger@postfix.example": "bounced", "buyer@exim.example": "sent", "second@exim.example": "sent"}
-	if got := w.states(id); !maps.Equal(got, want) {
-		t.Errorf("recipients are %v, want %v", got, want)
+	if !until(10*time.Second, func() bool { return maps.Equal(w.states(id), want) }) {
+		t.Errorf("recipients are %v, want %v", w.states(id), want)
 	}
 }
 

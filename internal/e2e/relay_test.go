@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -19,6 +21,9 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if os.Getenv(dyingDir) != "" {
+		os.Exit(m.Run()) // it needs no mailchute, and would not live to remove it
+	}
 	dir, err := os.MkdirTemp("", "mailchute-e2e-")
 	if err != nil {
 		panic(err)
@@ -166,14 +171,30 @@ func (r *relay) made(args ...string) map[string]string {
 	return text
 }
 
+// Ports of servers lie below those that Linux gives out by itself: otherwise another's connection could have one before its
+// server listens, or while that is started again.
+const lowestPort, ports = 10_000, 22_000
+
+var (
+	firstPort = rand.Uint32N(ports) // two test processes may run at once
+	tried     atomic.Uint32         // no port is given out twice
+)
+
+// freePort is an address that nobody listens on, over TCP or UDP.
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", lowestPort+(firstPort+tried.Add(1))%ports)
+		if pc, err := net.ListenPacket("udp", address); err == nil {
+			pc.Close()
+			if l, err := net.Listen("tcp", address); err == nil {
+				l.Close()
+				return address
+			}
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 func dials(address string) bool {
