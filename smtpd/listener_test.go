@@ -20,7 +20,6 @@ import (
 func proxyRig(t *testing.T, trusted string, tweak func(*Options)) *rig {
 	opts := quick()
 	opts.CleartextAuth = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
-	opts.Handshake = 200 * time.Millisecond
 	tweak(&opts)
 	r := &rig{t: t, auth: &fakeAuth{}, in: &fakeIntake{}, log: &lockedBuffer{}}
 	s, err := New(r.auth, r.in, opts)
@@ -85,7 +84,7 @@ func TestProxy(t *testing.T) {
 		p.play("S: 421 4.7.0 …\nS: CLOSED")
 	})
 	t.Run("no header", func(t *testing.T) {
-		r := proxyRig(t, "127.0.0.0/8", func(*Options) {})
+		r := proxyRig(t, "127.0.0.0/8", func(o *Options) { o.Handshake = 200 * time.Millisecond })
 		r.dial().play("C: EHLO client.example.org\nS: CLOSED")
 		r.dial().play("S: CLOSED") // silence: the header has a time limit
 	})

@@ -15,11 +15,14 @@ far.example.com.   CNAME mx.example.net.
 mx.example.net.    A     127.0.0.2
 `
 
-func ask(t *testing.T, s *Server, network, name string, qtype uint16) (*dns.Msg, error) {
+// answered is the patience with a server that answers.
+const answered = 20 * time.Second
+
+func ask(t *testing.T, s *Server, network, name string, qtype uint16, patience time.Duration) (*dns.Msg, error) {
 	t.Helper()
 	m := new(dns.Msg).SetQuestion(name, qtype)
 	m.SetEdns0(1232, true)
-	c := dns.Client{Net: network, Timeout: 200 * time.Millisecond}
+	c := dns.Client{Net: network, Timeout: patience}
 	r, _, err := c.Exchange(m, s.Addr())
 	return r, err
 }
@@ -45,7 +48,7 @@ func TestAnswers(t *testing.T) {
 		{"net.", dns.TypeA, dns.RcodeSuccess, 0, false}, // exists because of what is below
 	} {
 		for _, network := range []string{"udp", "tcp"} {
-			m, err := ask(t, s, network, tt.name, tt.qtype)
+			m, err := ask(t, s, network, tt.name, tt.qtype, answered)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,7 +84,11 @@ func TestFaults(t *testing.T) {
 	} {
 		s := New(t, records)
 		s.Fail("example.com", tt.fault, "MX")
-		m, err := ask(t, s, tt.network, "example.com.", dns.TypeMX)
+		patience := answered
+		if tt.fault == Timeout {
+			patience = 50 * time.Millisecond
+		}
+		m, err := ask(t, s, tt.network, "example.com.", dns.TypeMX, patience)
 		if (err != nil) != tt.fails {
 			t.Errorf("fault %d: %v", tt.fault, err)
 		}
@@ -89,7 +96,7 @@ func TestFaults(t *testing.T) {
 			t.Errorf("fault %d over %s: %v", tt.fault, tt.network, m)
 		}
 		s.Fail("example.com", None, "MX")
-		if m, err := ask(t, s, "udp", "example.com.", dns.TypeMX); err != nil || len(m.Answer) != 1 {
+		if m, err := ask(t, s, "udp", "example.com.", dns.TypeMX, answered); err != nil || len(m.Answer) != 1 {
 			t.Errorf("after fault %d was taken back: %v, %v", tt.fault, m, err)
 		}
 	}
