@@ -209,17 +209,30 @@ func (n *network) tlsConfig(t target, g pact) *tls.Config {
 
 // achieved describes the TLS of a connection whose handshake has succeeded.
 func achieved(t target, g pact, s tls.ConnectionState) store.TLS {
-	out := store.TLS{Security: store.SecurityEncrypted, Version: tls.VersionName(s.Version), Cipher: tls.CipherSuiteName(s.CipherSuite)}
-	switch {
-	case t.verified() && g.earned != "":
-		out.Security = g.earned
-	case t.verified():
-		out.Security = store.SecurityVerified
-	}
+	out := store.TLS{Security: proven(t, g), Version: tls.VersionName(s.Version), Cipher: tls.CipherSuiteName(s.CipherSuite)}
 	if len(s.PeerCertificates) > 0 {
 		out.Subject = subject(s.PeerCertificates[0])
 	}
 	return out
+}
+
+// proven is what a handshake that the target demanded has shown to those who are bound by the pact.
+func proven(t target, g pact) store.Security {
+	switch {
+	case t.verified() && g.earned != "":
+		return g.earned
+	case t.verified():
+		return store.SecurityVerified
+	}
+	return store.SecurityEncrypted
+}
+
+// under makes a kept connection tell what its certificate says to the domain that uses it now: another may have opened it.
+func (c *conn) under(g pact) {
+	if s := proven(c.target, g); c.tls.Security != store.SecurityNone && c.tls.Security != s {
+		c.tls.Security = s
+		c.secure = words(c.tls)
+	}
 }
 
 // subject names a certificate for people. New ones often leave the subject empty.

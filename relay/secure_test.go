@@ -202,6 +202,39 @@ func TestTLSPolicy_NotShared(t *testing.T) {
 	}
 }
 
+// TestTLSPolicy_KeptConnection tells each domain of a host what its own policy was worth, whoever opened the connection.
+func TestTLSPolicy_KeptConnection(t *testing.T) {
+	w, mx := single(t, testmx.Script{Hostname: "mx1.example.test"})
+	w.mail("other.test", 10, "mx1.example.test")
+	o := w.options()
+	o.STS, o.RootCAs = onlyFor{"example.test", sts(mtasts.Enforce, "mx1.example.test")}, mx.RootCAs()
+	tr := transport(t, o)
+	for i, want := range []store.Security{store.SecuritySTS, store.SecurityVerified, store.SecuritySTS} {
+		j := job([]string{"b@example.test", "b@other.test", "b@example.test"}[i])
+		j.Route.TLS = []store.TLSMode{"", store.TLSVerified, ""}[i]
+		got := tr.Send(context.Background(), j)[0]
+		if got.TLS.Security != want || strings.Contains(got.Detail, "MTA-STS") != (want == store.SecuritySTS) {
+			t.Errorf("message %d: security %q, %q; want %q", i+1, got.TLS.Security, got.Detail, want)
+		}
+	}
+	if mx.Connections() != 1 {
+		t.Errorf("%d connections, want one", mx.Connections())
+	}
+}
+
+// onlyFor is a PolicySource in which one domain has a policy.
+type onlyFor struct {
+	domain string
+	policies
+}
+
+func (p onlyFor) Policy(ctx context.Context, domain string, now time.Time) (mtasts.Policy, bool, error) {
+	if domain != p.domain {
+		return mtasts.Policy{}, false, nil
+	}
+	return p.policies.Policy(ctx, domain, now)
+}
+
 // TestTLSPolicy_NewKey keeps a connection that was checked against other records from those who go by the new ones.
 func TestTLSPolicy_NewKey(t *testing.T) {
 	mx := testmx.New(t, testmx.Script{Hostname: "mx1.example.test"})

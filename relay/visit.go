@@ -25,6 +25,7 @@ func (n *network) visit(ctx context.Context, h hop, e *errand) (met bool, f *fau
 				e.met = append(e.met, h.address)
 			}
 		} else {
+			c.under(h.pact)
 			transcriptOf(ctx).remark("on a kept connection to " + c.place)
 		}
 		if f = n.promises(c, e); f != nil {
