@@ -38,17 +38,18 @@ func TestRoutes_Failover(t *testing.T) {
 		first  testmx.Script
 		want   string
 		second int
+		before string // what the timeline says of the first
 	}{
-		{"works", testmx.Script{}, "delivered 250 dot", 0},
-		{"banner 421", at(testmx.Connect, reply("421 busy")), "delivered 250 dot", 1},
-		{"banner 554", at(testmx.Connect, reply("554 not you")), "delivered 250 dot", 1},
-		{"EHLO 550", at(testmx.Hello, reply("550 not you")), "delivered 250 dot", 1},
-		{"MAIL drops", at(testmx.Mail, drop), "delivered 250 dot", 1},
-		{"DATA drops", at(testmx.Data, drop), "delivered 250 dot", 1},
-		{"RCPT 450 is an answer", at(testmx.Rcpt, reply("450 greylisted")), "temporary 450 rcpt", 0},
-		{"RCPT 550 is an answer", at(testmx.Rcpt, reply("550 unknown")), "permanent 550 rcpt", 0},
-		{"dot 451 is an answer", at(testmx.Dot, reply("451 later")), "temporary 451 dot", 0},
-		{"lost answer to the dot", at(testmx.Dot, testmx.Step{Drop: true, Take: true}), "uncertain 0 dot", 0},
+		{"works", testmx.Script{}, "delivered 250 dot", 0, ""},
+		{"banner 421", at(testmx.Connect, reply("421 busy")), "delivered 250 dot", 1, "421 busy"},
+		{"banner 554", at(testmx.Connect, reply("554 5.7.1 not you")), "delivered 250 dot", 1, "554 5.7.1 not you"},
+		{"EHLO 550", at(testmx.Hello, reply("550 not you")), "delivered 250 dot", 1, "550 not you"},
+		{"MAIL drops", at(testmx.Mail, drop), "delivered 250 dot", 1, "127.0.0.1: mail: connection closed by the host"},
+		{"DATA drops", at(testmx.Data, drop), "delivered 250 dot", 1, "127.0.0.1: "},
+		{"RCPT 450 is an answer", at(testmx.Rcpt, reply("450 greylisted")), "temporary 450 rcpt", 0, ""},
+		{"RCPT 550 is an answer", at(testmx.Rcpt, reply("550 unknown")), "permanent 550 rcpt", 0, ""},
+		{"dot 451 is an answer", at(testmx.Dot, reply("451 later")), "temporary 451 dot", 0, ""},
+		{"lost answer to the dot", at(testmx.Dot, testmx.Step{Drop: true, Take: true}), "uncertain 0 dot", 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -63,8 +64,8 @@ func TestRoutes_Failover(t *testing.T) {
 			if want := fmt.Sprintf("127.0.0.1:%d", used.Port); got.Route != want {
 				t.Errorf("Route = %q, want %q", got.Route, want)
 			}
-			if c.second == 1 && !strings.Contains(got.Detail, fmt.Sprintf("before that by 127.0.0.1:%d: ", routes[0].Port)) {
-				t.Errorf("Detail = %q does not tell of the first route", got.Detail)
+			if want := fmt.Sprintf("before that by 127.0.0.1:%d: %s", routes[0].Port, c.before); c.second == 1 && !strings.Contains(got.Detail, want) {
+				t.Errorf("Detail = %q does not tell of the first route: %q", got.Detail, want)
 			}
 		})
 	}
