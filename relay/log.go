@@ -60,7 +60,7 @@ func (o *Outcome) count(s store.State) {
 type eventLog struct{ log *slog.Logger }
 
 func deliveryAttrs(d store.Delivery) []any {
-	return []any{"message", d.ID.Message, "part", d.ID.Part, "server", d.Server, "stream", d.Stream, "destination", d.Destination, "attempt", d.Attempt}
+	return []any{"message", d.ID.Message, "delivery", d.ID.Part, "server", d.Server, "stream", d.Stream, "destination", d.Destination, "attempt", d.Attempt}
 }
 
 func (j eventLog) claimed(d store.Delivery) {
@@ -84,7 +84,7 @@ func (j eventLog) event(c store.Claimed, e store.Event) {
 }
 
 func (j eventLog) claimFailed(id store.DeliveryID, err error) {
-	j.log.Error("claim failed", "message", id.Message, "part", id.Part, "err", err)
+	j.log.Error("claim failed", "message", id.Message, "delivery", id.Part, "err", err)
 }
 
 func (j eventLog) resolveFailed(d store.Delivery, err error) {

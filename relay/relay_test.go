@@ -131,6 +131,25 @@ func TestRelay_LogHasNoSecretAndNoBody(t *testing.T) {
 	}
 }
 
+// TestRelay_LogHasEachKeyOnce: readers of JSON keep one of two fields with the same name, and not always the first.
+func TestRelay_LogHasEachKeyOnce(t *testing.T) {
+	var mu sync.Mutex
+	var log bytes.Buffer
+	w, mx := single(t, testmx.Script{})
+	o := w.options()
+	o.Logger = slog.New(slog.NewJSONHandler(locked{&mu, &log}, nil)).With("part", "relay")
+	q := newQueue()
+	_, stop := start(t, q, newDirectory(t, store.Stream{ID: "outbound"}), o)
+	q.submit("outbound", time.Now(), "b@example.test")
+	mx.Wait(1)
+	q.until(t, "the end", func() bool { return q.unfinished() == 0 })
+	stop()
+	line := log.String()
+	if strings.Count(line, `"part"`) != 1 || !strings.Contains(line, `"delivery":0`) || strings.Count(line, "\n") != 1 {
+		t.Errorf("want one line with each key once:\n%s", line)
+	}
+}
+
 // locked is a writer for several goroutines.
 type locked struct {
 	mu *sync.Mutex
