@@ -120,7 +120,11 @@ func (n *network) lookupFault(ctx context.Context, what, name string, err error)
 	if cause := context.Cause(ctx); errors.Is(cause, context.Canceled) || errors.Is(cause, errAttemptTooLong) {
 		err = cause
 	}
-	f := broken(phaseDNS, detailDirectory, fmt.Errorf("looking up %s of %s: %w", what, name, err), n.opts.Now())
+	var told *dane.TemporaryError // says itself what was looked up
+	if !errors.As(err, &told) {
+		err = fmt.Errorf("looking up %s of %s: %w", what, name, err)
+	}
+	f := broken(phaseDNS, detailDirectory, err, n.opts.Now())
 	if f.short = shortage(err); f.short {
 		f.reply.Enhanced = [3]int{4, detailLocal[0], detailLocal[1]}
 	}

@@ -1,6 +1,7 @@
 package dane
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 )
@@ -23,7 +24,11 @@ type TemporaryError struct {
 
 // Error implements error.
 func (e *TemporaryError) Error() string {
-	return fmt.Sprintf("looking up %s of %s: %v", e.Type, e.Name, e.Err)
+	text := fmt.Sprintf("looking up %s of %s: %v", e.Type, cmp.Or(e.Name, "."), e.Err)
+	if e.Bogus {
+		text += ": its DNSSEC signatures are not valid"
+	}
+	return text
 }
 
 // Unwrap returns the cause.

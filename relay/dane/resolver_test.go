@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -237,6 +238,9 @@ func TestFailuresAreTemporary(t *testing.T) {
 			}
 			if temp.Bogus != tt.bogus || temp.Result() != "dnssec-invalid" || !temp.Temporary() || temp.Name == "" || temp.Type == "" {
 				t.Errorf("%s: %+v", tt.clause, temp)
+			}
+			if strings.Contains(err.Error(), "DNSSEC signatures are not valid") != tt.bogus {
+				t.Errorf("%s: told as %q", tt.clause, err)
 			}
 		}
 	}
