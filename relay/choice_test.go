@@ -1,9 +1,11 @@
 package relay_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"strings"
 	"sync"
@@ -416,7 +418,9 @@ func TestRoutes_RestAndProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr, q := newByRoute(), newQueue()
 		d := newDirectory(t, withRoutes("outbound", routeTo("a.test"), routeTo("b.test")))
-		disp, _ := start(t, q, d, relay.Options{Transport: tr})
+		var mu sync.Mutex
+		var log bytes.Buffer
+		disp, stop := start(t, q, d, relay.Options{Transport: tr, Logger: slog.New(slog.NewTextHandler(locked{&mu, &log}, nil))})
 		bad := relay.Result{Reply: store.Reply{Code: 535, Text: "no", Command: "auth", Host: "a.test"}}
 		tr.set("a.test", &bad)
 		for i, step := range []struct {
@@ -438,6 +442,12 @@ func TestRoutes_RestAndProbe(t *testing.T) {
 				if s := disp.Routes(store.StreamKey{Server: 1, Stream: "outbound"}); !strings.Contains(s[0].Why, "it failed several times, the last with: 535 no") {
 					t.Errorf("Routes = %+v", s)
 				}
+			}
+		}
+		stop()
+		for words, want := range map[string]int{`level=WARN msg="route failed several times in a row and rests" route=a.test:25`: 2, `why="535 no"`: 2, `level=INFO msg="route is of use again" route=a.test:25`: 1} {
+			if n := strings.Count(log.String(), words); n != want {
+				t.Errorf("the log has %s %d times, want %d:\n%s", words, n, want, log.String())
 			}
 		}
 	})

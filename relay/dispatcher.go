@@ -170,7 +170,13 @@ func (d *Dispatcher) add(batch []store.Ticket) {
 	}
 }
 
-func (d *Dispatcher) done(f flight) { d.sched.done(f.start, f.outcome, unixNano(d.opts.Now())) }
+func (d *Dispatcher) done(f flight) {
+	d.sched.done(f.start, f.outcome, unixNano(d.opts.Now()))
+	for _, n := range d.sched.news {
+		d.log.route(n)
+	}
+	d.sched.news = d.sched.news[:0]
+}
 
 // watchEnd tells an orderly stop from an engine that went away.
 func watchEnd(ctx context.Context, err error) error {

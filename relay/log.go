@@ -123,4 +123,13 @@ func (j eventLog) clockJumped(by time.Duration) {
 	j.log.Error("the clock has jumped; what it jumped ahead is not counted against the time that mail has to be delivered", "by", by.Round(time.Second))
 }
 
+// route says of a smarthost what else only the timelines of its mail tell: the other routes take over in silence.
+func (j eventLog) route(n routeNews) {
+	if n.until.IsZero() {
+		j.log.Info("route is of use again", "route", n.route)
+		return
+	}
+	j.log.Warn("route failed several times in a row and rests", "route", n.route, "until", n.until, "why", n.why)
+}
+
 func (j eventLog) closing(err error) { j.log.Warn("closing connections", "err", err) }

@@ -36,6 +36,7 @@ type meter struct {
 	rest     time.Duration
 	probing  bool // one attempt finds out whether the rest can end
 	why      string
+	told     bool // the log says that it rests, and not yet that it is of use again
 }
 
 // today is the day that quotas are counted for.

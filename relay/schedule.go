@@ -44,6 +44,7 @@ type schedule struct {
 	waiting    laneHeap
 	flying     int
 	recent     recentlyDone
+	news       []routeNews // for the log, which its owner writes
 }
 
 // streamQueue is the share of one stream.

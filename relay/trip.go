@@ -231,9 +231,29 @@ func (s *schedule) land(g leg, now int64) {
 		g.meter.used = max(0, g.meter.used-unused)
 	}
 	if g.tried && g.route.Smarthost() {
-		g.meter.fared(g.fared.ok, g.fared.idle, g.fared.why, now)
+		s.fared(g.meter, g.fared, now)
 	} else {
 		g.meter.probing = false
+	}
+}
+
+// routeNews is that a smarthost rests, until a time and with the last failure, or is of use again.
+type routeNews struct {
+	route, why string
+	until      time.Time
+}
+
+// fared lets a route learn from an attempt, and has it told where a rest begins or ends.
+func (s *schedule) fared(m *meter, f fare, now int64) {
+	before := m.until
+	m.fared(f.ok, f.idle, f.why, now)
+	switch {
+	case m.until > before:
+		m.told = true
+		s.news = append(s.news, routeNews{m.key, m.why, time.Unix(0, m.until).UTC()})
+	case m.told && f.ok:
+		m.told = false
+		s.news = append(s.news, routeNews{route: m.key})
 	}
 }
 
