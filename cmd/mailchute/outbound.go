@@ -32,7 +32,7 @@ func openOutbound(cfg Config, log *slog.Logger) (*outbound, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts := mtasts.Options{RootCAs: roots}
+	opts := mtasts.Options{RootCAs: roots, Logger: o.log}
 	if cfg.Delivery.AllowPrivate {
 		opts.Permit = func(netip.Addr) bool { return true }
 	}

@@ -128,6 +128,7 @@ func (c *Cache) fly(f *flight, domain string, now time.Time) {
 	old := c.entries[domain]
 	c.mu.Unlock()
 	f.entry = c.look(ctx, domain, old, now)
+	c.tell(domain, old, f.entry)
 	c.mu.Lock()
 	if e, ok := c.entries[domain]; ok {
 		f.entry.used = e.used // asked for meanwhile
@@ -178,6 +179,19 @@ func (c *Cache) look(ctx context.Context, domain string, old entry, now time.Tim
 		return e
 	}
 	return entry{policy: p, held: true, checked: now}
+}
+
+// tell logs what the look at a domain has changed. A policy that cannot be had is told once for each reason: mail goes on by the
+// one before, or as if there were none.
+func (c *Cache) tell(domain string, old, e entry) {
+	var failed *FetchError
+	switch {
+	case c.ctx.Err() != nil: // closed, which says nothing about the domain
+	case errors.As(e.err, &failed) && (old.err == nil || old.err.Error() != e.err.Error()):
+		c.opts.Logger.Warn("MTA-STS policy not to be had", "domain", domain, "in_force", e.inForce(e.checked), "err", failed.Err)
+	case e.held && (!old.held || e.policy.ID != old.policy.ID || e.policy.Mode != old.policy.Mode):
+		c.opts.Logger.Info("MTA-STS policy", "domain", domain, "mode", e.policy.Mode, "id", e.policy.ID, "mx", e.policy.MX)
+	}
 }
 
 // settle makes the disk say of a domain what memory says.

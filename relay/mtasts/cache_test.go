@@ -1,9 +1,11 @@
 package mtasts
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"os"
@@ -70,6 +72,42 @@ func TestFetchFailures(t *testing.T) {
 		w := newWorld(t, nil)
 		w.answer(tt.handler)
 		w.want(tt.clause, 0, "", tt.kind, 1)
+	}
+}
+
+// TestLog is what the operator is told of a domain, and how often.
+func TestLog(t *testing.T) {
+	var log bytes.Buffer
+	w := newWorld(t, func(o *Options) {
+		o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}}))
+	})
+	const broken = `level=WARN msg="MTA-STS policy not to be had" domain=example.com in_force=false err="policy host answered 404"` + "\n"
+	good := policyFile(Enforce, "mx.example.com", 7*day)
+	for i, step := range []struct {
+		handler http.HandlerFunc
+		id      string
+		want    string
+	}{
+		{http.NotFound, "1", broken},
+		{http.NotFound, "1", ""},
+		{good, "1", "level=INFO msg=\"MTA-STS policy\" domain=example.com mode=enforce id=1 mx=[mx.example.com]\n"},
+		{good, "1", ""},
+		{policyFile(Testing, "mx.example.com", 7*day), "2", "level=INFO msg=\"MTA-STS policy\" domain=example.com mode=testing id=2 mx=[mx.example.com]\n"},
+		{http.NotFound, "3", strings.Replace(broken, "in_force=false", "in_force=true", 1)},
+	} {
+		w.answer(step.handler)
+		w.dns.Remove("_mta-sts.example.com")
+		w.dns.Add(`_mta-sts.example.com. TXT "v=STSv1; id=` + step.id + `;"`)
+		log.Reset()
+		_, _, _ = w.cache.Policy(t.Context(), "example.com", start.Add(time.Duration(i)*time.Hour))
+		if log.String() != step.want {
+			t.Errorf("step %d logs %q, want %q", i+1, log.String(), step.want)
+		}
 	}
 }
 

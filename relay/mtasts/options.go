@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"syscall"
@@ -24,6 +25,8 @@ type Options struct {
 	Permit func(netip.Addr) bool
 	// RootCAs verifies policy hosts; nil means the system's roots.
 	RootCAs *x509.CertPool
+	// Logger is told of policies that are new, changed or not to be had; nil discards.
+	Logger *slog.Logger
 	// Timeout bounds one fetch with its lookup; 0 means 1 minute (RFC 8461 3.3).
 	Timeout time.Duration
 
@@ -47,6 +50,9 @@ func (o Options) withDefaults() Options {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.MaxEntries == 0 {
 		o.MaxEntries = 10000
