@@ -146,6 +146,7 @@ func (n *network) open(ctx context.Context, h hop, useTLS bool) (*conn, *fault) 
 		n.recordSession(c, f)
 	}
 	if f != nil {
+		c.demanded(f)
 		c.quit()
 		return nil, f
 	}

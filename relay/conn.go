@@ -220,6 +220,19 @@ func (n *network) startTLS(ctx context.Context, c *conn) *fault {
 	return nil
 }
 
+// demanded adds to a failed handshake who lets no mail go without it. It comes after the session was counted: what we demand
+// is nothing for a report to the domain.
+func (c *conn) demanded(f *fault) {
+	what := "TLS"
+	switch {
+	case !f.handshake || c.target.tls == store.TLSOpportunistic:
+		return
+	case c.target.verified():
+		what = "a valid certificate"
+	}
+	f.reply.Text += escape(fmt.Sprintf("; %s demands %s", c.pact.demander(), what))
+}
+
 // result is what a fault on this connection, or a success, means for a recipient.
 func (c *conn) result(f *fault) Result {
 	r := f.result(c.detail())

@@ -108,6 +108,7 @@ func (w *walk) published(ctx context.Context, h dane.Host) (pact, store.TLSMode,
 			return g, "", f
 		}
 		if set.Level() != dane.None {
+			transcriptOf(ctx).note("TLSA records of %s: %s", set.Base, strings.Join(set.Strings(), ", "))
 			return w.byDANE(g, h, set)
 		}
 	}
@@ -164,6 +165,7 @@ func (w *walk) policy(ctx context.Context, g *pact) (mtasts.Policy, bool) {
 	if !w.asked {
 		w.asked = true
 		w.sts, w.stsFound, w.stsErr = w.n.opts.STS.Policy(ctx, w.domain, w.n.opts.Now())
+		w.told(transcriptOf(ctx))
 	}
 	var fetch *mtasts.FetchError
 	if !w.stsFound && errors.As(w.stsErr, &fetch) {
@@ -171,6 +173,16 @@ func (w *walk) policy(ctx context.Context, g *pact) (mtasts.Policy, bool) {
 		g.flaw, g.info = tlsrpt.ResultOf(fetch), escape(fetch.Error())
 	}
 	return w.sts, w.stsFound
+}
+
+// told puts into the conversation which policy there is, or why there is none where there could be one.
+func (w *walk) told(t *transcript) {
+	switch {
+	case w.stsFound:
+		t.note("MTA-STS policy of %s, mode %s: %s", w.domain, w.sts.Mode, strings.Join(w.sts.MX, ", "))
+	case w.stsErr != nil:
+		t.note("goes on without an MTA-STS policy: %v", w.stsErr)
+	}
 }
 
 // proof tells apart connections that were checked against different things. The names of the domain take part only where

@@ -31,8 +31,9 @@ func (p policies) Policy(context.Context, string, time.Time) (mtasts.Policy, boo
 
 // sessions keeps what was reported, as "domain type result".
 type sessions struct {
-	mu   sync.Mutex
-	list []string
+	mu    sync.Mutex
+	list  []string
+	infos []string
 }
 
 func (s *sessions) Record(r tlsrpt.Session, _ time.Time) {
@@ -43,6 +44,7 @@ func (s *sessions) Record(r tlsrpt.Session, _ time.Time) {
 		result = "ok"
 	}
 	s.list = append(s.list, fmt.Sprintf("%s %s %s", r.Domain, r.Policy.Type, result))
+	s.infos = append(s.infos, r.Detail.Info)
 }
 
 func (s *sessions) String() string {
@@ -199,6 +201,69 @@ func TestTLSPolicy_NotShared(t *testing.T) {
 	}
 	if mx.Connections() != 2 {
 		t.Errorf("%d connections, want one for each demand", mx.Connections())
+	}
+}
+
+// TestTLSPolicy_IsTold is what the operator reads of mail that waits because of TLS: who demands it, and what was published.
+func TestTLSPolicy_IsTold(t *testing.T) {
+	const host = "mx1.example.test"
+	wrongName := testmx.Script{Hostname: host, CertNames: []string{"other.test"}}
+	unknown := policies{err: &mtasts.FetchError{Domain: "example.test", Kind: mtasts.FetchFailed, Err: errors.New("policy host answered 500")}}
+	for _, c := range []struct {
+		name   string
+		mode   store.TLSMode
+		tlsa   string
+		fault  testdns.Fault
+		sts    policies
+		script testmx.Script
+		answer string // the end of the last one
+		talk   string // a line of the conversation
+	}{
+		{name: "MTA-STS, wrong name", sts: sts(mtasts.Enforce, host), script: wrongName,
+			answer: "; the MTA-STS policy of example.test demands a valid certificate", talk: "MTA-STS policy of example.test, mode enforce: mx1.example.test"},
+		{name: "MTA-STS, host not named", sts: sts(mtasts.Enforce, "*.other.test", "b.test"), script: wrongName,
+			answer: "of the domain example.test", talk: "MTA-STS policy of example.test, mode enforce: *.other.test, b.test"},
+		{name: "MTA-STS not to be had", mode: store.TLSVerified, sts: unknown, script: wrongName,
+			answer: "; the route demands a valid certificate", talk: "goes on without an MTA-STS policy: MTA-STS policy of example.test: policy host answered 500"},
+		{name: "DANE, wrong key", tlsa: wrongKey, script: wrongName,
+			answer: "certificate matches no TLSA record; the DANE record of mx1.example.test demands a valid certificate", talk: "TLSA records of mx1.example.test: " + wrongKey},
+		{name: "required, broken TLS", mode: store.TLSRequired, script: testmx.Script{Hostname: host, TLS: testmx.BrokenTLS}, answer: "; the route demands TLS"},
+		{name: "bogus answer", fault: testdns.Bogus, script: wrongName, answer: "answered SERVFAIL: its DNSSEC signatures are not valid"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			mx := testmx.New(t, c.script)
+			dns := testdns.New(t, "example.test. MX 10 mx1.example.test.\nmx1.example.test. A 127.0.0.1\n")
+			dns.Secure("example.test")
+			if c.tlsa != "" {
+				dns.Add("_25._tcp.mx1.example.test. TLSA " + c.tlsa)
+			}
+			dns.Fail("example.test", c.fault, "MX")
+			resolver, err := dane.New(dane.Options{Servers: []string{dns.Addr()}, Trusted: true, Timeout: time.Second, Rounds: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := newWorld()
+			w.at["127.0.0.1:25"] = mx.Addr()
+			o := w.options()
+			seen := &sessions{}
+			o.DANE, o.STS, o.TLSReports, o.RootCAs = resolver, c.sts, seen, mx.RootCAs()
+			q := newQueue()
+			_, stop := start(t, q, newDirectory(t, store.Stream{ID: "outbound", Route: store.Route{TLS: c.mode}}), o)
+			id := q.submit("outbound", time.Now(), "b@example.test")
+			q.until(t, "the first attempt", func() bool { return q.delivery(id).Recipients[0].Last.Text != "" })
+			stop()
+			d := q.delivery(id)
+			if text := d.Recipients[0].Last.Text; !strings.HasSuffix(text, c.answer) || strings.Count(text, "looking up") > 1 {
+				t.Errorf("last answer %q, want it to end with %q", text, c.answer)
+			}
+			if talk := fmt.Sprint(d.Conversation.Lines); !strings.Contains(talk, c.talk) {
+				t.Errorf("conversation lacks %q:\n%s", c.talk, talk)
+			}
+			if infos := strings.Join(seen.infos, "\n"); strings.Contains(infos, "demands") {
+				t.Errorf("the report to the domain tells what we demand:\n%s", infos)
+			}
+		})
 	}
 }
 
