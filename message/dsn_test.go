@@ -369,7 +369,7 @@ func TestDSNSubject(t *testing.T) {
 func TestMeaning(t *testing.T) {
 	for status, want := range map[string]string{
 		"5.1.1": "mailbox", "5.1.10": "domain", "4.2.1": "disabled", "5.2.2": "full", "5.3.4": "large", "4.4.1": "reached", "4.4.5": "overloaded",
-		"4.4.7": "time", "5.6.7": "ASCII", "5.7.1": "refused", "4.7.0": "refused", "2.7.0": "", "5.0.0": "", "5.1.11": "",
+		"4.4.7": "time", "5.6.7": "ASCII", "4.7.5": "cryptographic", "5.7.10": "encryption", "5.7.30": "encryption", "5.7.1": "refused", "4.7.0": "refused", "2.7.0": "", "5.0.0": "", "5.1.11": "",
 	} {
 		if got := meaning(status); !strings.Contains(got, want) || (want == "") != (got == "") {
 			t.Errorf("%s: %q", status, got)

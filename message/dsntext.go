@@ -138,6 +138,10 @@ func meaning(status string) string {
 		return "(the time for delivery has run out)"
 	case "6.7":
 		return "(the destination does not take addresses beyond ASCII)"
+	case "7.5":
+		return "(a cryptographic check failed)"
+	case "7.10", "7.30":
+		return "(the encryption that is required was not to be had)"
 	}
 	if strings.HasPrefix(detail, "7.") && !strings.HasPrefix(status, "2") {
 		return "(refused by the rules of the destination)"
