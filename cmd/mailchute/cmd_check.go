@@ -51,6 +51,11 @@ server to be stopped.`,
 	full := cmd.Flags().Bool("full", false, "read every stored message and check its hash")
 	rebuild := cmd.Flags().Bool("rebuild", false, "make the view of the journal anew")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if a.live == nil && !*rebuild {
+			if err := a.checkAuthorities(cmd); err != nil {
+				return err
+			}
+		}
 		if *rebuild {
 			return a.local(func(cmd *cobra.Command, _ []string) error { return a.rebuild(cmd) })(cmd, args)
 		}
@@ -60,6 +65,22 @@ server to be stopped.`,
 		return a.admin(func(ctx context.Context, a *admin, _ []string) error { return checkStore(ctx, a, *full) })(cmd, args)
 	}
 	return cmd
+}
+
+// checkAuthorities reads the roots that the configuration names, as the next start
+// does. The server that runs has another configuration, perhaps.
+func (a *app) checkAuthorities(cmd *cobra.Command) error {
+	a.began = true
+	cfg, err := a.config(cmd)
+	if err != nil {
+		return err
+	}
+	_, delivery := rootCAs("delivery.ca_file", cfg.Delivery.CAFile)
+	_, hooks := rootCAs("webhooks.ca_file", cfg.Webhooks.CAFile)
+	if err := errors.Join(delivery, hooks); err != nil {
+		return faultyConfig(err)
+	}
+	return nil
 }
 
 // finding is the result of one check.

@@ -55,11 +55,16 @@ func loadConfig(src configSource) (Config, error) {
 	if err == nil {
 		return cfg, nil
 	}
+	return Config{}, faultyConfig(err)
+}
+
+// faultyConfig is the error for the problems that err joins.
+func faultyConfig(err error) error {
 	text := " " + err.Error()
 	if strings.Contains(text, "\n") {
 		text = "\n  " + strings.ReplaceAll(err.Error(), "\n", "\n  ")
 	}
-	return Config{}, exitWith(exitConfig, "configuration:%s", text)
+	return exitWith(exitConfig, "configuration:%s", text)
 }
 
 func decodeConfig(src configSource) (Config, error) {
