@@ -128,6 +128,7 @@ func checkStore(ctx context.Context, a *admin, full bool) error {
 		found("configuration", nil, configDetail(a.cfg)),
 		found("key file", a.keyring.Check(snap), fmt.Sprintf("opens all of %d tokens and the DKIM keys of %d domains", len(snap.AccountTokens)+len(snap.ServerTokens)+len(snap.SMTPTokens), len(snap.Domains))),
 		found("certificate", checkCertificate(a.cfg), certificateDetail(a.cfg)),
+		found("streams", missingStreams(a.cfg, snap), "all that the configuration names are there"),
 		found("health", a.store.Ready(), "takes mail"),
 	}
 	if a.clock != nil {

@@ -264,10 +264,18 @@ func (s *server) run(ctx context.Context) (err error) {
 		g.Go(func() error { return s.tlsCounts.Run(behind) })
 	}
 	g.Go(func() error { return ended(behind, "dispatcher", s.relay.Run(behind)) })
-	s.log.Info("serving", "data", s.cfg.DataDir, "hostname", hostname(s.cfg), "listeners", s.cfg.SMTP.addresses(), "api", s.cfg.API.addresses(), "control", s.control.path)
+	s.announce()
 	err = g.Wait()
 	s.log.Info("stopped")
 	return err
+}
+
+// announce logs where clients connect to, and what will be missed when it is needed.
+func (s *server) announce() {
+	s.log.Info("serving", "data", s.cfg.DataDir, "hostname", hostname(s.cfg), "listeners", s.cfg.SMTP.addresses(), "api", s.cfg.API.addresses(), "control", s.control.path)
+	if err := missingStreams(s.cfg, s.files.store.Snapshot()); err != nil {
+		s.log.Warn("the configuration names a stream that is not there", "err", err)
+	}
 }
 
 // ended makes an error of a part that returned before it was told to.

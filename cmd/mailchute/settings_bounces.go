@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -62,4 +63,19 @@ func namedStream(s *store.Snapshot, name string) (store.Stream, bool) {
 	server, id, _ := strings.Cut(name, "/")
 	_, stream, err := streamOf(s, server, id)
 	return stream, err == nil && server != "" && stream.Outbound() && stream.Archived.IsZero()
+}
+
+// missingStreams names the streams of the configuration through which nothing can
+// be sent. They are made by commands, at any time, so the configuration is not
+// wrong for it.
+func missingStreams(c Config, s *store.Snapshot) error {
+	var p problems
+	for _, named := range []struct{ key, stream string }{
+		{"bounces.postmaster_stream", c.Bounces.PostmasterStream}, {"senders.stream", c.Senders.Stream}, {"tls_reports.stream", c.TLSReports.Stream},
+	} {
+		if _, ok := namedStream(s, named.stream); named.stream != "" && !ok {
+			p.add(named.key, "there is no stream %q that sends", named.stream)
+		}
+	}
+	return errors.Join(p...)
 }
