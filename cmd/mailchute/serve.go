@@ -270,9 +270,11 @@ func (s *server) run(ctx context.Context) (err error) {
 	return err
 }
 
-// announce logs where clients connect to, and what will be missed when it is needed.
+// announce logs where everything listens, and what will be missed when it is needed.
 func (s *server) announce() {
-	s.log.Info("serving", "data", s.cfg.DataDir, "hostname", hostname(s.cfg), "listeners", s.cfg.SMTP.addresses(), "api", s.cfg.API.addresses(), "control", s.control.path)
+	s.log.Info("serving", "data", s.cfg.DataDir, "hostname", hostname(s.cfg), "listeners", s.cfg.SMTP.addresses(), "api", s.cfg.API.addresses(),
+		"bounces", SMTPConfig{Listeners: s.cfg.Bounces.Listeners}.addresses(), "unsubscribe", APIConfig{Listeners: s.cfg.Unsubscribe.Listeners}.addresses(),
+		"control", s.control.path)
 	if err := missingStreams(s.cfg, s.files.store.Snapshot()); err != nil {
 		s.log.Warn("the configuration names a stream that is not there", "err", err)
 	}
