@@ -37,6 +37,10 @@ func showTLSReports(_ context.Context, a *admin, args []string) error {
 }
 
 func printTLSReports(a *admin, reports []tlsrpt.Report) error {
+	if len(reports) == 0 {
+		a.say("Nothing is counted that was not reported.")
+		return nil
+	}
 	t := newTable(a.out, "DAY", "DOMAIN", "POLICY", "GOOD", "FAILED", "WHY")
 	for _, r := range reports {
 		for _, p := range r.Policies {
