@@ -2,7 +2,9 @@ package main
 
 import (
 	"net"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -52,7 +54,34 @@ func (v *routeFlags) apply(r *store.Route, abs func(string) string) error {
 	set(f.Changed("tls"), &r.TLS, store.TLSMode(v.tls))
 	set(f.Changed("username"), &r.Username, v.username)
 	set(f.Changed("password-file"), &r.PasswordFile, abs(v.passwordFile))
+	if f.Changed("tls") {
+		if err := fitsTLS(*r); err != nil {
+			return err
+		}
+	}
 	return v.limits(r)
+}
+
+// fitsTLS refuses what is for the other kind of route: mail hosts are not verified by the name that a smarthost is known by.
+func fitsTLS(r store.Route) error {
+	modes := []store.TLSMode{store.TLSOpportunistic, store.TLSRequired, store.TLSVerified, store.TLSNone}
+	whose := "for mail hosts"
+	if r.Smarthost() {
+		modes = append(modes, store.TLSStartTLS, store.TLSImplicit)
+		whose = "for a smarthost"
+	}
+	if !slices.Contains(modes, r.TLS) {
+		return usage("--tls: %q is none of %s, %s", r.TLS, joined(modes), whose)
+	}
+	return nil
+}
+
+func joined[S ~string](list []S) string {
+	words := make([]string, len(list))
+	for i, s := range list {
+		words[i] = string(s)
+	}
+	return strings.Join(words, ", ")
 }
 
 // limits puts the quota and the rate into the route.
