@@ -123,7 +123,7 @@ func newCase(cfg Config, opts doctorFlags, snap *store.Snapshot) (doctor.Case, e
 		Directory:      doctorDirectory(cfg),
 		Clock:          doctorClock(cfg),
 		OpenFiles:      doctorOpenFiles(cfg),
-		Dial:           (&net.Dialer{}).DialContext,
+		Dial:           doctorDialer(cfg.Delivery.Resolver).DialContext,
 	}
 	if cfg.TLSReports.From != "" {
 		c.TLSReports = cfg.TLSReports.domain()
@@ -145,6 +145,14 @@ func newCase(cfg Config, opts doctorFlags, snap *store.Snapshot) (doctor.Case, e
 		}
 	}
 	return c, nil
+}
+
+// doctorDialer looks names up where everything else is looked up.
+func doctorDialer(resolver string) *net.Dialer {
+	if resolver == "" {
+		return &net.Dialer{}
+	}
+	return &net.Dialer{Resolver: nameServerAt(resolver).R}
 }
 
 func firstSet(values ...string) string {
