@@ -54,7 +54,9 @@ type Case struct {
 	OpenFiles   OpenFiles
 
 	Resolver Resolver
-	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
+	// Trusted says that delivery relies on what Resolver says of DNSSEC.
+	Trusted bool
+	Dial        func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Domain is a sender domain with its DKIM keys.

@@ -46,7 +46,7 @@ func healthy(t *testing.T) (Case, *testdns.Server) {
 		Directory:   Directory{Path: "/data", Mode: 0o700, Free: 10 << 30, MinFree: 1 << 30},
 		Clock:       Clock{Now: now, Newest: now.Add(-time.Hour)},
 		OpenFiles:   OpenFiles{Limit: 20000, Outgoing: 500, All: 10500},
-		Resolver:    resolver, Dial: (&net.Dialer{}).DialContext,
+		Resolver:    resolver, Trusted: true, Dial: (&net.Dialer{}).DialContext,
 	}, dns
 }
 
@@ -130,8 +130,10 @@ const reverse4 = "25.113.0.203.in-addr.arpa."
 
 func networkAilments(t *testing.T) []ailment {
 	return []ailment{
-		{"not validating", set(func(c *Case) { c.Resolver = unsigned(t) }), "resolver", "", Warn, "does not validate"},
-		{"resolver down", failing(".", "MX"), "resolver", "", Fail, "does not answer"},
+		{"not validating", set(func(c *Case) { c.Resolver, c.Trusted = unsigned(t), false }), "resolver", "", Warn, "DANE (RFC 7672) cannot be used"},
+		{"trusted and not validating", set(func(c *Case) { c.Resolver = unsigned(t) }), "resolver", "", Warn, "which delivery.resolver_trusted says"},
+		{"validating and not trusted", set(func(c *Case) { c.Trusted = false }), "resolver", "", OK, "without delivery.resolver_trusted there is no DANE"},
+		{"resolver down", failing(".", "MX"), "resolver", "", Fail, "gives no answer of use: looking up MX of .: "},
 		{"bare name", set(func(c *Case) { c.Hostname = "mail" }), "EHLO name", "mail", Fail, "fully qualified"},
 		{"name without address", records("mail.example.com.", ""), "EHLO name", "mail.example.com", Fail, "no address"},
 		{"name of another address", records("mail.example.com.", "mail.example.com. A 203.0.113.99\n"), "EHLO name", "", Warn, "203.0.113.99"},

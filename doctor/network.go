@@ -20,10 +20,14 @@ func (e *exam) resolver(ctx context.Context) bool {
 	valid, err := e.Resolver.Validates(ctx)
 	switch {
 	case err != nil:
-		a.fail("see delivery.resolver and /etc/resolv.conf; nothing that needs DNS was checked", "does not answer: %v", err)
+		a.fail("see delivery.resolver and /etc/resolv.conf; nothing that needs DNS was checked", "gives no answer of use: %v", err)
 		return false
+	case !valid && e.Trusted:
+		a.warn("run a validating resolver on this machine, such as unbound, or set delivery.resolver_trusted to false", "answers, but does not validate DNSSEC, which delivery.resolver_trusted says: there is no DANE")
 	case !valid:
 		a.warn("run a validating resolver on this machine, such as unbound, and name it in delivery.resolver", "answers, but does not validate DNSSEC: DANE (RFC 7672) cannot be used")
+	case !e.Trusted:
+		a.ok("answers and validates DNSSEC; without delivery.resolver_trusted there is no DANE (RFC 7672)")
 	default:
 		a.ok("answers and validates DNSSEC")
 	}

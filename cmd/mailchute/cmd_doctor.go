@@ -123,6 +123,7 @@ func newCase(cfg Config, opts doctorFlags, snap *store.Snapshot) (doctor.Case, e
 		Directory:      doctorDirectory(cfg),
 		Clock:          doctorClock(cfg),
 		OpenFiles:      doctorOpenFiles(cfg),
+		Trusted:        cfg.Delivery.ResolverTrusted,
 		Dial:           doctorDialer(cfg.Delivery.Resolver).DialContext,
 	}
 	if cfg.TLSReports.From != "" {
