@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"net/netip"
 	"strconv"
@@ -270,7 +271,7 @@ func (n *network) login(ctx context.Context, c *conn) *fault {
 	}
 	password, err := n.opts.ReadPassword(t.password)
 	if err != nil {
-		return broken(phaseAuth, detailLocal, fmt.Errorf("reading the password for %s: %w", t.host, err), n.opts.Now())
+		return broken(phaseAuth, detailLocal, fmt.Errorf("reading the password file for %s: %w", t.host, withoutPath(err)), n.opts.Now())
 	}
 	c.secret = true
 	defer func() { c.secret = false }()
@@ -291,6 +292,15 @@ func (n *network) login(ctx context.Context, c *conn) *fault {
 		f.conceal(t.username, password)
 	}
 	return f
+}
+
+// withoutPath leaves out where a file of this machine lies: timelines are shown to customers too.
+func withoutPath(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return at.Err
+	}
+	return err
 }
 
 func (n *network) loginLogin(ctx context.Context, c *conn, password string) (wireReply, *fault) {

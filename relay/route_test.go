@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"strings"
 	"testing"
@@ -254,6 +255,11 @@ func TestSmarthost(t *testing.T) {
 	unreadable := func(o *relay.Options) {
 		o.ReadPassword = func(string) (string, error) { return "", errors.New("permission denied") }
 	}
+	missing := func(o *relay.Options) {
+		o.ReadPassword = func(string) (string, error) {
+			return "", &fs.PathError{Op: "open", Path: "/run/password", Err: fs.ErrNotExist}
+		}
+	}
 	for _, c := range []struct {
 		name   string
 		script testmx.Script
@@ -278,6 +284,7 @@ func TestSmarthost(t *testing.T) {
 		{name: "password echoed", script: at(testmx.Auth, reply("535 5.7.8 bad password "+secret)), want: "temporary 535 auth", login: "PLAIN true true", text: "bad password ***"},
 		{name: "password echoed as garbage", script: at(testmx.Auth, testmx.Step{Raw: secret + "\r\n"}), want: "temporary 0 auth", login: "PLAIN true true", text: "not one of SMTP"},
 		{name: "password file unreadable", tune: unreadable, want: "temporary 0 auth", text: "permission denied"},
+		{name: "password file missing", tune: missing, want: "temporary 0 auth", text: "reading the password file for 127.0.0.1: file does not exist"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o, route, mx := smarthost(t, c.script, c.mode)
