@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -116,6 +117,35 @@ func TestDelayNotice_Content(t *testing.T) {
 			t.Errorf("event %+v", e)
 		}
 	})
+}
+
+// TestDelayNotice_NothingOfOurs: what failed before a host had said anything is told in words for everybody.
+func TestDelayNotice_NothingOfOurs(t *testing.T) {
+	for phase, want := range map[string]string{
+		"dns": "the mail hosts of the destination could not be looked up", "connect": "no mail host that takes the message could be reached",
+		"starttls": "no connection that is as secure as is demanded could be made", "sign": "the message could not be signed",
+		"data": "the connection to the next mail host broke off", "dot": "the next mail host did not confirm the message, which may have arrived", "auth": "this mail system could not pass the message on",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			q := newQueue()
+			broken := relay.Result{Err: errors.New("inside"), Reply: store.Reply{Command: phase, Enhanced: [3]int{4, 4, 1}, Text: "asking 10.0.0.53: open /etc/inside: no"}}
+			start(t, q, newDirectory(t, store.Stream{ID: "outbound"}), relay.Options{Hostname: "relay.test", Delays: relay.DelayNotices{After: time.Second},
+				Transport: sendTo(map[string]relay.Result{"b@example.test": broken, "a@sender.test": refused(450, "rcpt")})})
+			id := original(q, func(_ *store.Message, d *store.Delivery) { d.Recipients[0].Notify = "DELAY" })
+			synctest.Wait()
+			all := q.notices(id)
+			if len(all) != 1 {
+				t.Fatalf("%s: %d notices", phase, len(all))
+			}
+			body := strings.Join(strings.Fields(string(all[0].Body)), " ")
+			if !strings.Contains(body, "Diagnostic-Code: x-mailchute; 4.4.1 "+want) || strings.Contains(body, "inside") || strings.Contains(body, "10.0.0.53") {
+				t.Errorf("%s: want %q and nothing of ours in\n%s", phase, want, all[0].Body)
+			}
+			if told := q.timeline(id); !strings.Contains(told[0].Reply.Text, "open /etc/inside") {
+				t.Errorf("%s: the operator has to read it: %+v", phase, told[0])
+			}
+		})
+	}
 }
 
 // TestDelayNotice_OverAFailedAttempt: an attempt that panics tells nobody, and the next does so once.
