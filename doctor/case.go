@@ -56,7 +56,7 @@ type Case struct {
 	Resolver Resolver
 	// Trusted says that delivery relies on what Resolver says of DNSSEC.
 	Trusted bool
-	Dial        func(ctx context.Context, network, address string) (net.Conn, error)
+	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Domain is a sender domain with its DKIM keys.
