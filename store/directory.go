@@ -94,7 +94,8 @@ type Route struct {
 	Paused    time.Time `json:"paused,omitzero"`
 	PausedWhy string    `json:"paused_why,omitempty"`
 	// Draining is since when it takes only what can go by no other route.
-	Draining time.Time `json:"draining,omitzero"`
+	Draining    time.Time `json:"draining,omitzero"`
+	DrainingWhy string    `json:"draining_why,omitempty"`
 }
 
 // Key names the route for people, and in Delivery.Route: "mx", or the host with
@@ -186,6 +187,9 @@ type Stream struct {
 	PausedWhy string    `json:"paused_why,omitempty"`
 	// IntakePaused refuses submissions; what is queued is delivered.
 	IntakePaused bool `json:"intake_paused,omitempty"`
+	// IntakePausedAt is since when it does, IntakePausedWhy what the operator gave as the reason.
+	IntakePausedAt  time.Time `json:"intake_paused_at,omitzero"`
+	IntakePausedWhy string    `json:"intake_paused_why,omitempty"`
 	// KeepSender leaves the client's reverse-path on messages that leave, where
 	// they would get a return path of ours: for smarthosts that take known
 	// senders only.

@@ -74,7 +74,10 @@ func (v *drainFlags) drain(a *admin, args []string) (*drain, error) {
 	return &drain{
 		on: fmt.Sprintf("stream %s of server %d", s.ID, s.Server),
 		begin: func(ctx context.Context) error {
-			_, err := updateStream(ctx, a, *v.server, s.ID, func(s *store.Stream) error { s.IntakePaused = true; return nil })
+			_, err := updateStream(ctx, a, *v.server, s.ID, func(s *store.Stream) error {
+				s.IntakePaused, s.IntakePausedAt, s.IntakePausedWhy = true, a.now(), string(v.op.why)
+				return nil
+			})
 			return err
 		},
 		of: func(l store.Lane) bool { return l.Server == s.Server && l.Stream == s.ID },
@@ -118,7 +121,7 @@ func (v *drainFlags) ofRoute(a *admin, s store.Stream) (*drain, error) {
 			_, err := updateStream(ctx, a, *v.server, s.ID, func(s *store.Stream) error {
 				s.Alternates = append([]store.Route(nil), s.Alternates...)
 				return editRoutes(s, v.route, func(routes []store.Route, i int) []store.Route {
-					routes[i].Draining = a.now()
+					routes[i].Draining, routes[i].DrainingWhy = a.now(), string(v.op.why)
 					return routes
 				})
 			})

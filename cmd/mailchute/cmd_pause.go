@@ -147,7 +147,7 @@ func pausesOfStream(v store.Server, s store.Stream) (out []pauseView) {
 		out = append(out, pauseView{store.Pause{Since: s.PausedAt, Why: s.PausedWhy}, name, "paused", fmt.Sprintf("mailchute stream resume %s --server %d", s.ID, v.ID)})
 	}
 	if s.IntakePaused {
-		out = append(out, pauseView{store.Pause{}, name, "refusing", fmt.Sprintf("mailchute stream set %s --server %d --refuse-submissions=false", s.ID, v.ID)})
+		out = append(out, pauseView{store.Pause{Since: s.IntakePausedAt, Why: s.IntakePausedWhy}, name, "refusing", fmt.Sprintf("mailchute stream set %s --server %d --refuse-submissions=false", s.ID, v.ID)})
 	}
 	for i, r := range s.Routes() {
 		change := fmt.Sprintf("mailchute stream route resume %s %d --server %d", s.ID, i+1, v.ID)
@@ -155,7 +155,7 @@ func pausesOfStream(v store.Server, s store.Stream) (out []pauseView) {
 			out = append(out, pauseView{store.Pause{Since: r.Paused, Why: r.PausedWhy}, "route " + r.Key() + " of " + name, "paused", change})
 		}
 		if !r.Draining.IsZero() {
-			out = append(out, pauseView{store.Pause{Since: r.Draining, Drain: true}, "route " + r.Key() + " of " + name, "drained", change})
+			out = append(out, pauseView{store.Pause{Since: r.Draining, Why: r.DrainingWhy, Drain: true}, "route " + r.Key() + " of " + name, "drained", change})
 		}
 	}
 	return out

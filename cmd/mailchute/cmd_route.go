@@ -101,7 +101,7 @@ func (v routeView) state(now time.Time) string {
 	case !v.Paused.IsZero():
 		return strings.TrimSuffix("paused since "+when(v.Paused)+": "+v.PausedWhy, ": ")
 	case !v.Draining.IsZero():
-		return "drained since " + when(v.Draining)
+		return strings.TrimSuffix("drained since "+when(v.Draining)+": "+v.DrainingWhy, ": ")
 	case v.Status == nil:
 		return "-"
 	case v.Status.Why == "":

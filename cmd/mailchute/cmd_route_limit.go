@@ -47,7 +47,7 @@ func (a *app) routePause() *cobra.Command {
 func (a *app) routeResume() *cobra.Command {
 	return a.routeSwitch("resume", "Use a route again that was paused or drained",
 		func(r *store.Route, _ time.Time, _ string) {
-			r.Paused, r.PausedWhy, r.Draining = time.Time{}, "", time.Time{}
+			r.Paused, r.PausedWhy, r.Draining, r.DrainingWhy = time.Time{}, "", time.Time{}, ""
 		})
 }
 

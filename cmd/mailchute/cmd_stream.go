@@ -146,13 +146,18 @@ func addStreamFlags(cmd *cobra.Command) *streamFlags {
 
 // apply puts what was asked for into the stream. Paths count from the caller's
 // directory.
-func (v *streamFlags) apply(s *store.Stream, abs func(string) string) error {
+func (v *streamFlags) apply(s *store.Stream, now time.Time, abs func(string) string) error {
 	f := v.cmd.Flags()
 	set(f.Changed("name"), &s.Name, v.name)
 	set(f.Changed("description"), &s.Description, v.description)
 	set(f.Changed("mode"), &s.Mode, store.StreamMode(v.mode))
 	set(f.Changed("weight"), &s.Weight, v.weight)
-	set(f.Changed("refuse-submissions"), &s.IntakePaused, v.intakePaused)
+	if f.Changed("refuse-submissions") {
+		s.IntakePaused, s.IntakePausedAt, s.IntakePausedWhy = v.intakePaused, time.Time{}, ""
+		if v.intakePaused {
+			s.IntakePausedAt = now
+		}
+	}
 	set(f.Changed("uncertain"), &s.Uncertain, store.UncertainPolicy(v.uncertain))
 	set(f.Changed("dedupe"), &s.Dedupe, v.dedupe)
 	set(f.Changed("refuse-bare-lf"), &s.RefuseBareLF, v.refuseBareLF)
@@ -200,7 +205,7 @@ func (a *app) streamCreate() *cobra.Command {
 		if !s.Outbound() {
 			return usage("--kind: %q is neither transactional nor broadcast", *kind)
 		}
-		if err := flags.apply(&s, a.abs); err != nil {
+		if err := flags.apply(&s, s.Created, a.abs); err != nil {
 			return err
 		}
 		return createStream(ctx, a, *server, s)
@@ -313,7 +318,7 @@ func (a *app) streamSet() *cobra.Command {
 	cmd.RunE = a.admin(func(ctx context.Context, a *admin, args []string) error {
 		s, err := updateStream(ctx, a, *server, args[0], func(s *store.Stream) error {
 			s.Edited = a.now()
-			return flags.apply(s, a.abs)
+			return flags.apply(s, s.Edited, a.abs)
 		})
 		if err != nil {
 			return err
