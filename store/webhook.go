@@ -237,9 +237,10 @@ type Notifications interface {
 	// or the engine closes. fn must not call the engine.
 	WatchNotifications(ctx context.Context, fn func(webhooks []int64)) error
 	// ClaimNotifications takes up to limit notifications for one try each until
-	// lease: those that are due longest. No other call returns them before. A
-	// lease need not survive a crash. next is when more is due: now or before
-	// when more is due already, zero when nothing waits.
+	// lease: those that are due longest, and at their end those whose time comes
+	// of a clock that was more than a minute ahead of now. No other call returns
+	// them before. A lease need not survive a crash. next is when more is due:
+	// now or before when more is due already, zero when nothing waits.
 	ClaimNotifications(ctx context.Context, webhook int64, now, lease time.Time, limit int) (out []Notification, next time.Time, err error)
 	// SettleNotifications records the results of tries, all or none. Those whose
 	// notification is gone or was tried by somebody else meanwhile change nothing.

@@ -29,6 +29,7 @@ type dispatcher struct {
 	order     []*endpoint // those with something waiting; whose turn it is next comes first
 	running   int
 	failing   int           // of running, at endpoints that fail
+	newest    time.Time     // that the clock has shown
 	rate      *rate.Limiter // keeps a backlog from taking the machine from mail
 	workers   sync.WaitGroup
 }
@@ -62,6 +63,8 @@ const (
 	claimRetry   = time.Second
 	backPressure = 100 * time.Millisecond
 	rateWait     = 20 * time.Millisecond
+	clockBack    = time.Minute           // more than that, and the clock was ahead before
+	maxSleep     = time.Minute           // so long at most a jump of the clock goes unnoticed
 	rest         = 50 * time.Millisecond // of an endpoint that failed: a backlog of one that is down costs little
 )
 
@@ -92,7 +95,7 @@ func (d *dispatcher) run(ctx context.Context) {
 func (d *dispatcher) wait(ctx context.Context, until time.Time) {
 	var alarm <-chan time.Time
 	if !until.IsZero() {
-		t := time.NewTimer(until.Sub(d.sender.opts.Now()))
+		t := time.NewTimer(min(until.Sub(d.sender.opts.Now()), maxSleep))
 		defer t.Stop()
 		alarm = t.C
 	}
@@ -140,7 +143,7 @@ func (d *dispatcher) finish(f ended) {
 
 // fill begins what can be begun and returns when to look again, zero for never.
 func (d *dispatcher) fill(ctx, trying context.Context) (next time.Time) {
-	now := d.sender.opts.Now()
+	now := d.clock()
 	if d.settled.full() {
 		return now.Add(backPressure)
 	}
@@ -165,6 +168,21 @@ func (d *dispatcher) fill(ctx, trying context.Context) (next time.Time) {
 		}
 	}
 	return next
+}
+
+// clock returns the time. Where it went back, every endpoint is asked for again, since what it waits for was near under
+// the clock before.
+func (d *dispatcher) clock() time.Time {
+	now := d.sender.opts.Now()
+	if now.Round(0).Before(d.newest.Add(-clockBack)) {
+		for _, e := range d.endpoints {
+			if !e.check.IsZero() {
+				e.check = now
+			}
+		}
+	}
+	d.newest = now.Round(0)
+	return now
 }
 
 // wake is when the endpoint could have a try again, zero for after a hint.

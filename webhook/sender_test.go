@@ -205,6 +205,35 @@ type transportFunc func(*http.Request) (*http.Response, error)
 
 func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
+// TestSender_ClockGoesBack: an event that failed under a clock that was a year ahead is not sent a year later.
+func TestSender_ClockGoesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigEvery(t, 100*time.Millisecond, store.Webhook{ID: 1, URL: "https://8.8.8.8/", Triggers: allTriggers})
+		var ahead atomic.Int64
+		ahead.Store(int64(365 * 24 * time.Hour))
+		tries := make(chan time.Time, 10)
+		transport := transportFunc(func(req *http.Request) (*http.Response, error) {
+			tries <- time.Now()
+			return &http.Response{StatusCode: 500, Body: http.NoBody, Request: req}, nil
+		})
+		stop := r.run(Options{transport: transport, Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())).Round(0) }})
+		r.sent(r.mail("s0", "ada@example.org"), 0)
+		first := <-tries
+		synctest.Wait() // when it is due again is decided
+		ahead.Store(0)
+		time.Sleep(3 * time.Minute)
+		if len(tries) == 0 {
+			t.Error("not tried again in three minutes")
+		} else if wait := (<-tries).Sub(first); wait > 2*time.Minute {
+			t.Errorf("tried again after %v", wait)
+		}
+		stop()
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestSender_Schedule is Postmark's, to the second, on a clock of its own.
 func TestSender_Schedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -84,18 +84,31 @@ func (c *hookClaim) scan(tx *bbolt.Tx) error {
 		if _, leased := c.hooks.leased[string(k[:])]; leased {
 			continue
 		}
-		if due.After(c.now) || len(c.out) == c.limit {
-			c.next = due
-			return nil
-		}
 		n, err := waiting(hook, &k)
 		if err != nil || n == nil {
 			c.damaged = append(c.damaged, bytes.Clone(b))
 			continue
 		}
+		if due.After(c.now) && !untimely(n, c.now) || len(c.out) == c.limit {
+			c.next = due
+			return nil
+		}
 		c.keys, c.out = append(c.keys, k), append(c.out, *n)
 	}
 	return nil
+}
+
+// clockBack is how far ahead of now something may have happened without a clock that went back.
+const clockBack = time.Minute
+
+// untimely tells whether a notification waits for a time that comes of a clock which was ahead: its newest try, or its
+// event where there was none, has not happened yet.
+func untimely(n *store.Notification, now time.Time) bool {
+	at := n.Last.At
+	if n.Attempt == 0 {
+		at = n.Due // that of the event, or of a replay
+	}
+	return at.After(now.Add(clockBack))
 }
 
 // SettleNotifications implements store.Notifications.

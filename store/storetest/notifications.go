@@ -16,6 +16,7 @@ var notificationTests = []test{
 	{"InOrderOfAMessage", notificationsInOrder},
 	{"LeasedToOne", notificationsLeased},
 	{"AgainAndDead", notificationsAgain},
+	{"UnderAClockThatWasAhead", notificationsClockBack},
 	{"ReplayedWithTheSameID", notificationsReplayed},
 	{"ReplayedByKey", notificationsReplayedByKey},
 	{"DeadInPages", notificationsDeadPages},
@@ -225,6 +226,27 @@ func notificationsLeased(e *env) {
 	}
 	if _, next, err := e.ClaimNotifications(e.ctx(), 99, at(50), at(60), 10); err != nil || !next.IsZero() {
 		e.Errorf("claim for an unknown webhook: next %v, %v", next, err)
+	}
+}
+
+// notificationsClockBack: nobody waits a year for a clock that was a year ahead.
+func notificationsClockBack(e *env) {
+	e.hook(webhook(20, store.Triggers{Delivery: true}))
+	e.two()
+	e.reopen() // all of them are there
+	n := e.claimHooks(20, at(9), 1)[0]
+	ahead := at(1000 * 24 * time.Hour)
+	e.settle(result(n, store.NotificationAgain, ahead, ahead.Add(time.Minute)))
+	if got, next, err := e.ClaimNotifications(e.ctx(), 20, at(9), at(10), 1); err != nil || len(got) != 1 || got[0].ID == n.ID || !next.Equal(ahead.Add(time.Minute)) {
+		e.Errorf("claimed first %+v, next %v, %v", got, next, err)
+	}
+	got := e.claimHooks(20, at(9), 10)
+	if len(got) != 1 || got[0].ID != n.ID || got[0].Attempt != 1 {
+		e.Errorf("claimed %+v, want what was tried under the clock that was ahead", got)
+	}
+	e.settle(result(got[0], store.NotificationAgain, at(9), at(60)))
+	if early := e.claimHooks(20, at(59), 10); len(early) != 1 || early[0].ID == n.ID {
+		e.Errorf("claimed %+v before its time", early)
 	}
 }
 
