@@ -20,19 +20,26 @@ type request struct {
 	done chan struct{} // has room for one
 }
 
-// requests are those that submit has returned from: nobody else has them then.
-var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
+// newRequest and free share memory. A journal has its own, since a channel must not leave the bubble of a test that it was
+// made in.
+func (q *queue) newRequest() *request {
+	if r, ok := q.spent.Get().(*request); ok {
+		return r
+	}
+	return &request{done: make(chan struct{}, 1)}
+}
 
-func newRequest() *request { return requests.Get().(*request) }
-
-func (r *request) free() {
+// free takes a request that submit has returned from: nobody else has it then.
+func (q *queue) free(r *request) {
 	*r = request{done: r.done}
-	requests.Put(r)
+	q.spent.Put(r)
 }
 
 // queue holds the requests that the committer has not taken up.
 type queue struct {
 	wake chan struct{} // one token: there may be something to take
+
+	spent sync.Pool // of *request
 
 	mu      sync.Mutex
 	pending []*request
@@ -129,8 +136,8 @@ func (j *Journal) Append(ctx context.Context, recs ...Record) ([]Ref, Position, 
 // returned. They become durable with recs, and count as staged no longer. When one of
 // them is lost, nothing is written and the error is [ErrStaged]; the others stay staged.
 func (j *Journal) AppendDepending(ctx context.Context, deps []Ref, recs ...Record) ([]Ref, Position, error) {
-	r := newRequest()
-	defer r.free()
+	r := j.queue.newRequest()
+	defer j.queue.free(r)
 	r.recs, r.deps = recs, deps
 	if err := j.submit(ctx, r); err != nil {
 		return nil, Position{}, err
@@ -142,8 +149,8 @@ func (j *Journal) AppendDepending(ctx context.Context, deps []Ref, recs ...Recor
 // AppendDepending names it. It may be read at once. Its segment cannot be released until it is committed or
 // discarded. The payload may be reused when Stage returns.
 func (j *Journal) Stage(ctx context.Context, rec Record) (Ref, error) {
-	r := newRequest()
-	defer r.free()
+	r := j.queue.newRequest()
+	defer j.queue.free(r)
 	r.recs, r.staged = []Record{rec}, true
 	if err := j.submit(ctx, r); err != nil {
 		return Ref{}, err
