@@ -176,6 +176,7 @@ func (d *dispatcher) clock() time.Time {
 	now := d.sender.opts.Now()
 	if now.Round(0).Before(d.newest.Add(-clockBack)) {
 		for _, e := range d.endpoints {
+			e.resting = time.Time{}
 			if !e.check.IsZero() {
 				e.check = now
 			}
