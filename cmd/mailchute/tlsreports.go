@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -108,13 +109,22 @@ func (m reportMailer) send(ctx context.Context, to string, body []byte) error {
 	}
 	msg := store.Message{
 		ID: store.NewID(), Server: stream.Server, Stream: stream.ID, Accepted: now, Protocol: "local", TLSOptional: true,
-		Header: store.Display{Subject: "TLS report", From: m.config.From, To: []string{to}},
+		Header: store.Display{Subject: subjectOf(body), From: m.config.From, To: []string{to}},
 	}
 	delivery := store.Delivery{
 		Server: stream.Server, Stream: stream.ID, Destination: destination, Due: now, Expires: now.Add(m.expire),
 		Recipients: []store.Recipient{{Address: address.String(), State: store.Queued, Notify: "NEVER"}},
 	}
 	return m.commit(ctx, msg, delivery, body)
+}
+
+// subjectOf names the domain that a report is about, for lists.
+func subjectOf(report []byte) string {
+	h, _, err := message.ReadHeader(bytes.NewReader(report), message.HeaderLimits{})
+	if err != nil {
+		return "TLS report"
+	}
+	return h.Get("Subject")
 }
 
 func (m reportMailer) commit(ctx context.Context, msg store.Message, delivery store.Delivery, body []byte) error {

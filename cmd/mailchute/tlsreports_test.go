@@ -66,10 +66,17 @@ example.com. A 127.0.0.1
 	reporting(t, s)
 	before := time.Now().Add(-48 * time.Hour)
 	s.tlsCounts.Record(tlsrpt.Session{Domain: "dest.test", Policy: tlsrpt.Policy{Type: tlsrpt.NoPolicy, Domain: "dest.test"}, Result: tlsrpt.STARTTLSNotSupported}, before)
+	var listed []store.Record
 	runUntil(t, s, func(db *local.Store) bool {
 		queued, _, err := db.List(t.Context(), store.Filter{Queued: true}, "", 1)
+		if err == nil {
+			listed, _, err = db.List(t.Context(), store.Filter{}, "", 1)
+		}
 		return err == nil && len(mx.Messages()) == 1 && len(posted) == 1 && len(queued) == 0 && len(s.tlsCounts.Reports()) == 0
 	})
+	if len(listed) != 1 || !strings.HasPrefix(listed[0].Message.Header.Subject, "Report Domain: dest.test Submitter: ") {
+		t.Errorf("in lists it is %+v", listed)
+	}
 	wantReport(t, <-posted)
 	m := mx.Messages()[0]
 	head, body, _ := strings.Cut(string(m.Body), "\r\n\r\n")
