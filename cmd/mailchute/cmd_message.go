@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mailchute/mailchute/returns"
 	"github.com/mailchute/mailchute/store"
 )
 
@@ -140,14 +141,24 @@ func states(r store.Record) string {
 func (a *app) messageShow() *cobra.Command {
 	return &cobra.Command{
 		Use: "show MESSAGE", Short: "Show a message with its recipients and timeline", Args: cobra.ExactArgs(1),
-		Example: "  mailchute message show 01890a5d-ac96-774b-bcce-b302099a8057",
-		RunE:    a.admin(showMessage),
+		Long: `Show a message with its recipients and timeline. It is named by its ID, or by the return path that
+another host has seen it come from.`,
+		Example: `  mailchute message show 01890a5d-ac96-774b-bcce-b302099a8057
+  mailchute message show b00ahkfm0z9wdc1gmqxh7pr3k2ve0038j4q0w2mzt6y1rcn@bounces.example.com`,
+		RunE: a.admin(showMessage),
 	}
 }
 
-// record finds the message that an argument names.
+// record finds the message that an argument names: by its ID, or by a return path,
+// which is all that other hosts know of it.
 func (a *admin) record(ctx context.Context, arg string) (store.Record, error) {
 	id, err := store.ParseID(arg)
+	if local, host, address := strings.Cut(strings.Trim(arg, "<>"), "@"); address {
+		tags := returns.Tags{Keys: a.keyring, Lifetime: a.cfg.Storage.Retention}
+		if id, _, err = tags.Check(local, host, a.now()); err != nil {
+			return store.Record{}, usage("%s is no return path of ours: %v", arg, err)
+		}
+	}
 	if err != nil {
 		return store.Record{}, usage("%v", err)
 	}
