@@ -277,6 +277,7 @@ func TestMessages_Events(t *testing.T) {
 	d.Recipients[0].State = store.Sent
 	err = r.store.Resolve(t.Context(), store.Resolution{Delivery: d, Events: []store.Event{
 		{At: now, Kind: store.EventDeferred, Reply: store.Reply{Text: "later", Host: "mx.example"}},
+		{At: now, Kind: store.EventDeferred, Reply: store.Reply{Text: "cannot read /etc/password", Command: "auth"}, Detail: "before that by me@smarthost.example"},
 		{At: now, Kind: store.EventSent, Recipient: "b@y.example", Reply: store.Reply{Text: "ok", Host: "mx.example", Address: "192.0.2.1"}},
 	}})
 	if err != nil {
@@ -291,8 +292,11 @@ func TestMessages_Events(t *testing.T) {
 	for _, e := range a.list("MessageEvents") {
 		got = append(got, fmt.Sprint(e["Type"], e["Recipient"], e["Details"].(map[string]any)["DestinationServer"], e["Details"].(map[string]any)["DestinationIP"], e["Details"].(map[string]any)["Origin"]))
 	}
-	if want := "[Transientb@y.examplemx.example<nil> Deliveredb@y.examplemx.example192.0.2.1<nil> SubscriptionChangedb@y.example<nil> <nil>Recipient]"; fmt.Sprint(got) != want || a.text("Status") != "Sent" {
+	if want := "[Transientb@y.examplemx.example<nil> Transientb@y.example<nil> Deliveredb@y.examplemx.example192.0.2.1<nil> SubscriptionChangedb@y.example<nil> <nil>Recipient]"; fmt.Sprint(got) != want || a.text("Status") != "Sent" {
 		t.Errorf("events %v, want %s, in %s", got, want, a.raw)
+	}
+	if strings.Contains(a.raw, "/etc") || strings.Contains(a.raw, "smarthost") {
+		t.Errorf("customers read what is for the operator: %s", a.raw)
 	}
 	if l := wantOK(t, r.as("GET", "/messages/outbound?count=1&offset=0&status=processed", "")); l.text("TotalCount") != "1" {
 		t.Errorf("search %s", l.raw)

@@ -217,12 +217,12 @@ func events(e store.Event, r store.Record) []messageEvent {
 	if e.Recipient == "" {
 		to = recipientsOf(r, e.Part)
 	}
-	details := map[string]string{"DeliveryMessage": e.Reply.Text, "DestinationServer": e.Reply.Host, "DestinationIP": e.Reply.Address}
+	details := map[string]string{"DeliveryMessage": e.Reply.ForSender().Text, "DestinationServer": e.Reply.Host, "DestinationIP": e.Reply.Address}
 	switch kind {
 	case "SubscriptionChanged":
 		details = map[string]string{"Origin": string(store.OriginRecipient), "SuppressSending": "True"}
 	case "Bounced":
-		details = map[string]string{"Summary": strings.TrimSpace(e.Reply.Text + " " + e.Detail)}
+		details = map[string]string{"Summary": e.Diagnostic()}
 		if e.Bounce != "" {
 			details["BounceID"] = strconv.FormatInt(e.BounceID(r.Message.ID), 10)
 		}

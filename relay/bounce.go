@@ -82,7 +82,7 @@ func reported(delivery store.Delivery, recipients []int, action message.Action) 
 		}
 		out = append(out, message.DSNRecipient{
 			Final: final, Original: r.ORcpt, Action: action, Status: status(r, action),
-			RemoteMTA: r.Last.Host, Diagnostic: diagnostic(forSender(r.Last)), LastAttempt: r.Last.At, WillRetryUntil: delivery.Expires,
+			RemoteMTA: r.Last.Host, Diagnostic: diagnostic(r.Last.ForSender()), LastAttempt: r.Last.At, WillRetryUntil: delivery.Expires,
 		})
 	}
 	return out
@@ -104,31 +104,6 @@ func status(r store.Recipient, action message.Action) string {
 		return "5.0.0"
 	}
 	return fmt.Sprintf("%d.%d.%d", e[0], e[1], e[2])
-}
-
-// forSender is what a sender is shown of the last answer: the words of the other side, and ours where we refuse. What only failed
-// has words for the operator, who may read in them of routes, name servers and files that are nobody else's business.
-func forSender(r store.Reply) store.Reply {
-	if r.Code != 0 || r.Host != "" || r.Text == "" {
-		return r
-	}
-	switch r.Command {
-	case phaseDNS:
-		r.Text = "the mail hosts of the destination could not be looked up"
-	case phaseConnect, phaseHello:
-		r.Text = "no mail host that takes the message could be reached"
-	case phaseTLS:
-		r.Text = "no connection that is as secure as is demanded could be made"
-	case phaseSign:
-		r.Text = "the message could not be signed"
-	case phaseMail, phaseRcpt, phaseData, phaseBody, phaseReset:
-		r.Text = "the connection to the next mail host broke off"
-	case phaseDot:
-		r.Text = "the next mail host did not confirm the message, which may have arrived"
-	default:
-		r.Text = "this mail system could not pass the message on"
-	}
-	return r
 }
 
 // diagnostic is a reply as it came.

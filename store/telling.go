@@ -7,10 +7,35 @@ import (
 	"strings"
 )
 
-// Diagnostic is the answer that an event tells of, in the form of a
-// Diagnostic-Code (RFC 3464 2.3.6), or our words where there was none.
+// ForSender is what a sender is shown of an answer: the words of the other side, and ours where we refuse. What only
+// failed has words for the operator, who may read in them of routes, name servers and files that are nobody else's business.
+func (r Reply) ForSender() Reply {
+	if r.Code != 0 || r.Host != "" || r.Text == "" {
+		return r
+	}
+	switch r.Command {
+	case "dns":
+		r.Text = "the mail hosts of the destination could not be looked up"
+	case "connect", "ehlo":
+		r.Text = "no mail host that takes the message could be reached"
+	case "starttls":
+		r.Text = "no connection that is as secure as is demanded could be made"
+	case "sign":
+		r.Text = "the message could not be signed"
+	case "mail", "rcpt", "data", "body", "rset":
+		r.Text = "the connection to the next mail host broke off"
+	case "dot":
+		r.Text = "the next mail host did not confirm the message, which may have arrived"
+	default:
+		r.Text = "this mail system could not pass the message on"
+	}
+	return r
+}
+
+// Diagnostic is the answer that an event tells of as its sender is shown it, in
+// the form of a Diagnostic-Code (RFC 3464 2.3.6), or our words where there was none.
 func (e Event) Diagnostic() string {
-	r, parts := e.Reply, []string(nil)
+	r, parts := e.Reply.ForSender(), []string(nil)
 	if r.Code != 0 {
 		parts = append(parts, strconv.Itoa(r.Code))
 	}

@@ -9,7 +9,9 @@ func TestEvent_Diagnostic(t *testing.T) {
 	}{
 		{Event{Reply: Reply{Code: 550, Enhanced: [3]int{5, 1, 1}, Text: "no such user"}}, "smtp;550 5.1.1 no such user"},
 		{Event{Reply: Reply{Code: 421, Text: "busy"}}, "smtp;421 busy"},
-		{Event{Reply: Reply{Text: "no mail host"}, Detail: "given up"}, "no mail host"},
+		{Event{Reply: Reply{Text: "reading the password file for 192.0.2.1: permission denied", Command: "auth", Enhanced: [3]int{4, 3, 0}}, Detail: "given up"},
+			"4.3.0 this mail system could not pass the message on"},
+		{Event{Reply: Reply{Text: "looking up MX of x.example at 192.0.2.53: refused", Command: "dns"}}, "the mail hosts of the destination could not be looked up"},
 		{Event{Detail: "kept by the stream"}, "kept by the stream"},
 		{Event{}, ""},
 	} {
