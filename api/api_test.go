@@ -377,6 +377,12 @@ func TestManners_SlowBodyIs408(t *testing.T) {
 // so many octets, or of a number that is not told.
 func (r *rig) reading(octets int) (conn net.Conn, status string) {
 	r.t.Helper()
+	return r.waiting("POST /email/batch", octets)
+}
+
+// waiting is reading of any request, with the server token.
+func (r *rig) waiting(request string, octets int) (conn net.Conn, status string) {
+	r.t.Helper()
 	length := "Transfer-Encoding: chunked"
 	if octets > 0 {
 		length = fmt.Sprintf("Content-Length: %d", octets)
@@ -386,7 +392,7 @@ func (r *rig) reading(octets int) (conn net.Conn, status string) {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { c.Close() })
-	fmt.Fprintf(c, "POST /email/batch HTTP/1.1\r\nHost: x\r\nX-Postmark-Server-Token: %s\r\nExpect: 100-continue\r\n%s\r\n\r\n", r.server, length)
+	fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\nX-Postmark-Server-Token: %s\r\nExpect: 100-continue\r\n%s\r\n\r\n", request, r.server, length)
 	b := make([]byte, len("HTTP/1.1 100"))
 	if _, err := io.ReadFull(c, b); err != nil {
 		r.t.Fatal(err)
@@ -410,6 +416,20 @@ func TestManners_LargeBodiesShareABudget(t *testing.T) {
 	wantError(t, a, http.StatusServiceUnavailable, 100)
 	if a.header.Get("Retry-After") == "" {
 		t.Error("503 without Retry-After")
+	}
+}
+
+// Who needs no token must not keep those from sending who have one.
+func TestManners_OpenRoutesReadNoBody(t *testing.T) {
+	const large = 4 << 20
+	r := newRig(t, rigOptions{api: api.Options{MaxBody: large, MaxBatch: large, MaxBodies: 1}})
+	for _, path := range []string{"/health", "/openapi.json"} {
+		if _, status := r.waiting("GET "+path, large); status != "200" {
+			t.Errorf("%s with a body that does not come: %s", path, status)
+		}
+	}
+	if _, status := r.reading(large); status != "100" {
+		t.Errorf("a body meanwhile: %s", status)
 	}
 }
 
