@@ -433,6 +433,26 @@ func TestManners_OpenRoutesReadNoBody(t *testing.T) {
 	}
 }
 
+func TestManners_OneServerLeavesSomeOfTheBudget(t *testing.T) {
+	const part = 1 << 20 // takes a quarter of the budget
+	r := newRig(t, rigOptions{api: api.Options{MaxBatch: part, MaxBodies: 16 * part}})
+	r.change(store.Change{Server: &store.Server{ID: 9, Name: "Other", DeliveryType: store.Live}},
+		store.Change{Stream: &store.Stream{Server: 9, ID: "outbound", Kind: store.Transactional, Mode: store.ModeLive}})
+	other, _, err := auth.CreateServerToken(t.Context(), r.store, r.keyring, 9, "t", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := 0
+	for ; taken < 20; taken++ {
+		if _, status := r.reading(part); status != "100" {
+			break
+		}
+	}
+	if a := r.do("POST", "/email", simple, "X-Postmark-Server-Token", other); a.status != http.StatusOK || taken < 3 {
+		t.Errorf("after %d bodies of one server, another's: %d %s", taken, a.status, a.raw)
+	}
+}
+
 // until waits for something that happens by itself.
 func until(t *testing.T, ok func() bool) {
 	t.Helper()

@@ -161,14 +161,27 @@ func (c *call) reserve(octets int64) *Error {
 		most = c.opts.MaxBatch * heldOctets
 	}
 	octets = min(octets, most-c.reserved) // what needs more than there is has to get all of it
+	if !c.trial && !c.shares.take(c.principal.Server, octets, c.reserved, most) {
+		return &errBusy
+	}
 	if !c.budget().TryAcquire(octets) {
+		c.giveShare(octets)
 		return &errBusy
 	}
 	c.reserved += octets
 	return nil
 }
 
-func (c *call) release() { c.budget().Release(c.reserved) }
+func (c *call) release() {
+	c.budget().Release(c.reserved)
+	c.giveShare(c.reserved)
+}
+
+func (c *call) giveShare(octets int64) {
+	if !c.trial {
+		c.shares.give(c.principal.Server, octets)
+	}
+}
 
 func (c *call) budget() *semaphore.Weighted {
 	if c.trial {

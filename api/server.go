@@ -58,6 +58,7 @@ type Server struct {
 	opts     Options
 	bodies   *semaphore.Weighted // octets of bodies in memory
 	untrue   *semaphore.Weighted // the same for callers without a token
+	shares   shares              // of bodies
 	searches searches
 	mux      *http.ServeMux
 	limits   *limiter
