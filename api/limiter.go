@@ -101,7 +101,7 @@ func (l *limiter) makeRoom(now time.Time) {
 func (c *call) meter(w http.ResponseWriter) *Error {
 	p := payer{kind: c.principal.Kind, token: c.principal.Token}
 	if c.trial {
-		p = payer{network: networkOf(c.client())}
+		p = payer{network: auth.NetworkOf(c.client())}
 	}
 	a := c.limits.take(p, c.opts.Now())
 	h := w.Header()
@@ -112,16 +112,6 @@ func (c *call) meter(w http.ResponseWriter) *Error {
 	}
 	return &Error{Status: http.StatusTooManyRequests, Code: CodeRateLimit, RetryAfter: a.wait,
 		Message: fmt.Sprintf("Too many requests: a token may make %d in a minute. Please try again later.", c.limits.perMinute)}
-}
-
-// networkOf is one IPv4 address or one IPv6 /64.
-func networkOf(a netip.Addr) netip.Prefix {
-	bits := 64
-	if a.Is4() {
-		bits = 32
-	}
-	p, _ := a.Prefix(bits) // the zero prefix for an address that is none
-	return p
 }
 
 // seconds rounds up.

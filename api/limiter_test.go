@@ -43,7 +43,7 @@ func TestLimiter_RemembersSoManyPayersAtMost(t *testing.T) {
 		l.take(busy, now)
 	}
 	network := func(i int) payer {
-		return payer{network: networkOf(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}))}
+		return payer{network: auth.NetworkOf(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}))}
 	}
 	for i := range 99 {
 		l.take(network(i), now)
@@ -58,16 +58,5 @@ func TestLimiter_RemembersSoManyPayersAtMost(t *testing.T) {
 	}
 	if len(l.buckets) > 100 {
 		t.Errorf("%d payers remembered", len(l.buckets))
-	}
-}
-
-func TestNetworkOf(t *testing.T) {
-	for in, want := range map[string]string{"192.0.2.1": "192.0.2.1/32", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64"} {
-		if got := networkOf(netip.MustParseAddr(in)); got.String() != want {
-			t.Errorf("networkOf(%s) = %s, want %s", in, got, want)
-		}
-	}
-	if networkOf(netip.Addr{}).IsValid() {
-		t.Error("no address has a network")
 	}
 }

@@ -116,9 +116,10 @@ func newThrottle(opts ThrottleOptions, now func() time.Time) *throttle {
 	}
 }
 
-// networkOf returns what failures are counted by. An address that is not valid,
-// such as that of a unix socket, gives the zero prefix, which is never boxed.
-func networkOf(a netip.Addr) netip.Prefix {
+// NetworkOf returns what clients are counted by: one IPv4 address, one IPv6 /64. An
+// address that is not valid, such as that of a unix socket, gives the zero prefix,
+// which is never boxed.
+func NetworkOf(a netip.Addr) netip.Prefix {
 	a = a.Unmap()
 	bits := 64
 	if a.Is4() {

@@ -355,3 +355,14 @@ func TestDefaultsOfThrottle(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+func TestNetworkOf(t *testing.T) {
+	for in, want := range map[string]string{"192.0.2.1": "192.0.2.1/32", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64"} {
+		if got := NetworkOf(netip.MustParseAddr(in)); got.String() != want {
+			t.Errorf("NetworkOf(%s) = %s, want %s", in, got, want)
+		}
+	}
+	if NetworkOf(netip.Addr{}).IsValid() {
+		t.Error("no address has a network")
+	}
+}

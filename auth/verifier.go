@@ -102,7 +102,7 @@ func (v *Verifier) Alive(p Principal) bool {
 
 // Boxed tells whether the network of from has failed so often that it is to be
 // refused before the banner.
-func (v *Verifier) Boxed(from netip.Addr) bool { return v.throttle.boxed(networkOf(from)) }
+func (v *Verifier) Boxed(from netip.Addr) bool { return v.throttle.boxed(NetworkOf(from)) }
 
 // verify is the frame around each judgement: gate, index, outcome counted. The
 // judge computes digests exactly once, whatever the client sent.
@@ -110,7 +110,7 @@ func (v *Verifier) verify(ctx context.Context, from netip.Addr, name nameID, jud
 	if err := ctx.Err(); err != nil {
 		return Principal{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	network := networkOf(from)
+	network := NetworkOf(from)
 	if err := v.throttle.gate(network, name); err != nil {
 		return Principal{}, err
 	}

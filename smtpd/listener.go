@@ -176,19 +176,6 @@ func addrOf(c net.Conn) netip.Addr {
 	return netip.Addr{}
 }
 
-// networkOf is the unit of limits: one IPv4 address, one IPv6 /64.
-func networkOf(a netip.Addr) netip.Prefix {
-	bits := 64
-	if a.Is4() {
-		bits = 32
-	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{} // no IP connection: all share one network
-	}
-	return p
-}
-
 // maxRefusals bounds the connections that are refused at a time behind TLS.
 const maxRefusals = 64
 

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/pires/go-proxyproto"
+
+	"github.com/mailchute/mailchute/auth"
 )
 
 // proxyRig listens for proxies on the loopback, in clear and with TLS.
@@ -130,8 +132,8 @@ func TestNoDescriptors(t *testing.T) {
 func TestGate(t *testing.T) {
 	now := time.Now()
 	g := newGate(Options{MaxConns: 2, MaxConnsPerNet: 1, NewConnsPerMinute: 3})
-	a, b := networkOf(netip.MustParseAddr("192.0.2.1")), networkOf(netip.MustParseAddr("2001:db8::1"))
-	if networkOf(netip.MustParseAddr("2001:db8::ffff")) != b || networkOf(netip.MustParseAddr("192.0.2.2")) == a {
+	a, b := auth.NetworkOf(netip.MustParseAddr("192.0.2.1")), auth.NetworkOf(netip.MustParseAddr("2001:db8::1"))
+	if auth.NetworkOf(netip.MustParseAddr("2001:db8::ffff")) != b || auth.NetworkOf(netip.MustParseAddr("192.0.2.2")) == a {
 		t.Error("a network is one IPv4 address or one IPv6 /64")
 	}
 	steps := []struct {

@@ -176,7 +176,7 @@ func (w *wire) admission() reply {
 	if w.srv.auth.Boxed(w.client) {
 		return replyBoxed
 	}
-	n := networkOf(w.client)
+	n := auth.NetworkOf(w.client)
 	if !w.srv.gate.admit(n, time.Now()) {
 		return replyNetworkLimit
 	}
