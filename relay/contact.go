@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -33,7 +32,7 @@ func contactOf(results []Result) contact {
 	for _, r := range results {
 		if one := contactOfOne(r); one.kind > c.kind {
 			if c = one; c.kind != answered { // nobody asks an answer why
-				c.why = oneLine(r.Reply)
+				c.why = r.Reply.Line()
 			}
 		}
 	}
@@ -83,14 +82,4 @@ func greylisting(text string) bool {
 		}
 	}
 	return false
-}
-
-func oneLine(r store.Reply) string {
-	switch {
-	case r.Code != 0 && r.Enhanced != [3]int{}:
-		return fmt.Sprintf("%d %d.%d.%d %s", r.Code, r.Enhanced[0], r.Enhanced[1], r.Enhanced[2], r.Text)
-	case r.Code != 0:
-		return fmt.Sprintf("%d %s", r.Code, r.Text)
-	}
-	return r.Text
 }

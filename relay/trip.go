@@ -176,7 +176,7 @@ func fareOf(results []Result, idle bool) fare {
 			f.ok = true
 		case r.elsewhere():
 			if f.idle = false; f.why == "" {
-				f.why = oneLine(r.Reply)
+				f.why = r.Reply.Line()
 			}
 		}
 	}

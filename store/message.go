@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -113,6 +114,17 @@ type Reply struct {
 	Host     string    `json:"host,omitempty"`
 	Address  string    `json:"address,omitempty"` // IP address that it came from
 	At       time.Time `json:"at,omitzero"`
+}
+
+// Line is the reply as a host writes it.
+func (r Reply) Line() string {
+	switch {
+	case r.Code != 0 && r.Enhanced != [3]int{}:
+		return fmt.Sprintf("%d %d.%d.%d %s", r.Code, r.Enhanced[0], r.Enhanced[1], r.Enhanced[2], r.Text)
+	case r.Code != 0:
+		return fmt.Sprintf("%d %s", r.Code, r.Text)
+	}
+	return r.Text
 }
 
 // DeliveryID names a delivery: a message and the number of the destination

@@ -129,7 +129,7 @@ func printBounces(a *admin, bounces []bounceView, more bool) error {
 	}
 	t := newTable(a.out, "MESSAGE", "WHEN", "TYPE", "RECIPIENT", "HOW", "ANSWER")
 	for _, b := range bounces {
-		t.row(b.Message, b.At, b.Type, b.Recipient, b.how(), dash(replyText(b.Reply)))
+		t.row(b.Message, b.At, b.Type, b.Recipient, b.how(), dash(b.Reply.Line()))
 	}
 	if err := t.flush(); err != nil {
 		return err
@@ -186,7 +186,7 @@ func printBounceDetails(a *admin, bounces []bounceView) error {
 		t.row("When", b.At)
 		t.row("Type", fmt.Sprintf("%s (%d): %s", b.Type, b.TypeCode, b.Name))
 		t.row("How", b.how())
-		t.row("Answer", dash(replyText(b.Reply)))
+		t.row("Answer", dash(b.Reply.Line()))
 		t.row("Host", dash(b.Reply.Host))
 		t.row("Detail", dash(b.Detail))
 		if !b.Kept.IsZero() {

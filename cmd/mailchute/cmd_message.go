@@ -225,7 +225,7 @@ func printDeliveries(a *admin, deliveries []store.Delivery) error {
 			if r.State == store.Queued {
 				state += ", " + deliveryState(d, a.now())
 			}
-			t.row(r.Address, state, d.Attempt, d.Destination, dash(replyText(r.Last)))
+			t.row(r.Address, state, d.Attempt, d.Destination, dash(r.Last.Line()))
 		}
 	}
 	return t.flush()
@@ -245,7 +245,7 @@ func printTimeline(out io.Writer, r store.Record) error {
 }
 
 func eventText(e store.Event) string {
-	text := replyText(e.Reply)
+	text := e.Reply.Line()
 	if e.Reply.Command != "" {
 		text = e.Reply.Command + ": " + text
 	}

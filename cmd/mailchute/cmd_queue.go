@@ -198,17 +198,7 @@ func lastAnswer(d store.Delivery) string {
 			last = r.Last
 		}
 	}
-	return dash(replyText(last))
-}
-
-func replyText(r store.Reply) string {
-	switch {
-	case r.Code != 0 && r.Enhanced != [3]int{}:
-		return fmt.Sprintf("%d %d.%d.%d %s", r.Code, r.Enhanced[0], r.Enhanced[1], r.Enhanced[2], r.Text)
-	case r.Code != 0:
-		return fmt.Sprintf("%d %s", r.Code, r.Text)
-	}
-	return r.Text
+	return dash(last.Line())
 }
 
 func (a *app) queueLanes() *cobra.Command {

@@ -357,7 +357,7 @@ func (d *demo) timelines(records []store.Record) error {
 
 // briefly leaves out how the connection was made, where there was an answer.
 func briefly(e store.Event) string {
-	if text := replyText(e.Reply); text != "" {
+	if text := e.Reply.Line(); text != "" {
 		return text
 	}
 	return eventText(e)
