@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"github.com/mailchute/mailchute/auth"
@@ -72,6 +73,7 @@ type Desk struct {
 	store   Store
 	opts    Options
 	mailbox *rate.Limiter
+	large   *semaphore.Weighted // messages of more than maxKept in memory
 	// turns keep what comes back for one message in turn, so that the limits hold; each is held across the look at the
 	// message and the record of what came.
 	turns [64]sync.Mutex
@@ -85,7 +87,7 @@ func NewDesk(s Store, opts Options) (*Desk, error) {
 	}
 	opts.Host = strings.ToLower(opts.Host)
 	perHour := rate.Limit(float64(opts.MailboxRate) / 3600)
-	return &Desk{store: s, opts: opts, mailbox: rate.NewLimiter(perHour, max(opts.MailboxRate/4, 1))}, nil
+	return &Desk{store: s, opts: opts, mailbox: rate.NewLimiter(perHour, max(opts.MailboxRate/4, 1)), large: semaphore.NewWeighted(largeAtOnce)}, nil
 }
 
 // target is whom something is for: the operator, or what a tag stands for.
@@ -199,12 +201,10 @@ func (d *Desk) Submit(ctx context.Context, e intake.Envelope, content io.Reader)
 	if err != nil {
 		return store.ID{}, err
 	}
-	raw, err := io.ReadAll(io.LimitReader(content, bounce.MaxSize+1))
-	switch {
-	case err != nil:
-		return store.ID{}, fmt.Errorf("reading content: %w", err)
-	case len(raw) > bounce.MaxSize:
-		return store.ID{}, &intake.Refusal{Kind: intake.KindTooLarge, Reason: "message is larger than this server accepts"}
+	raw, forget, err := d.read(content)
+	defer forget()
+	if err != nil {
+		return store.ID{}, err
 	}
 	report, err := bounce.Parse(bytes.NewReader(raw))
 	if err != nil {
@@ -218,6 +218,34 @@ func (d *Desk) Submit(ctx context.Context, e intake.Envelope, content io.Reader)
 		return d.toOperator(ctx, in)
 	}
 	return d.record(ctx, t, in)
+}
+
+// largeAtOnce is how many messages of more than maxKept are in memory at a time. Whoever was sent a tag can send them, as
+// slowly as the limits of a transfer let him, over as many connections.
+const largeAtOnce = 32
+
+// read reads what comes to its end, and keeps all of it until forget, or maxKept of it where too many large ones are
+// there: reports come first in it.
+func (d *Desk) read(content io.Reader) (raw []byte, forget func(), err error) {
+	b := bytes.NewBuffer(make([]byte, 0, 4<<10))
+	forget = func() {}
+	size, err := io.CopyN(b, content, maxKept)
+	var rest io.Writer = io.Discard
+	if err == nil && d.large.TryAcquire(1) {
+		rest, forget = b, func() { d.large.Release(1) }
+	}
+	if err == nil {
+		var n int64
+		n, err = io.Copy(rest, io.LimitReader(content, bounce.MaxSize+1-size))
+		size += n
+	}
+	switch {
+	case err != nil && err != io.EOF: // also one that wraps io.EOF: the message is torn
+		return nil, forget, fmt.Errorf("reading content: %w", err)
+	case size > bounce.MaxSize:
+		return nil, forget, &intake.Refusal{Kind: intake.KindTooLarge, Reason: "message is larger than this server accepts"}
+	}
+	return b.Bytes(), forget, nil
 }
 
 // arrival is one message that came in.
