@@ -78,5 +78,5 @@ func stamp(results, earlier []*Result, key, before string) (fresh []Result) {
 
 // words for people about the route that was left.
 func leftRoute(key string, r Result) string {
-	return strings.TrimSpace("before that by " + key + ": " + oneLine(r.Reply))
+	return strings.TrimSpace("before that by " + key + ": " + r.Reply.Line())
 }
