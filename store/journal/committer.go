@@ -113,7 +113,7 @@ type writer struct {
 	groups int64    // commit frames in this segment, each of which was a sync
 	asked  bool     // spares were asked for while writing this segment
 
-	buf     []byte
+	buf     pageBuffer
 	flushed int64                 // file offset of buf's first byte
 	head    [commitFrameSize]byte // of the frame being encoded
 }
@@ -148,7 +148,7 @@ func (w *writer) commit(j *Journal, reqs []*request) {
 	commitOff, err := w.write(j.opts.MaxBatchBytes, reqs)
 	if err != nil {
 		if isNoSpace(err) { // nothing was promised: the next group overwrites the remains
-			w.off, w.group, w.buf = off, grp, w.buf[:0]
+			w.off, w.group = off, grp
 			finish(reqs, fmt.Errorf("%w: %w", ErrNoSpace, err))
 			return
 		}
@@ -228,7 +228,7 @@ func (w *writer) sparesPay() bool { return w.off-firstFrame < w.groups*spareBrea
 // Append, and writes them to the file in pieces of at most max bytes. It returns the
 // commit frame's offset, 0 without one.
 func (w *writer) write(max int64, reqs []*request) (commitOff int64, err error) {
-	w.buf, w.flushed = w.buf[:0], w.off
+	w.rewind(w.off)
 	appends := false
 	for _, r := range reqs {
 		appends = appends || !r.staged
@@ -294,13 +294,13 @@ func (w *writer) putCommit(max int64) error {
 // put appends to the buffer, writing it out whenever it holds max bytes.
 func (w *writer) put(max int64, p []byte) error {
 	for len(p) > 0 {
-		if int64(len(w.buf)) >= max {
+		if int64(w.buf.len()) >= max {
 			if err := w.flush(); err != nil {
 				return err
 			}
 		}
-		n := min(int64(len(p)), max-int64(len(w.buf)))
-		w.buf = append(w.buf, p[:n]...)
+		n := min(int64(len(p)), max-int64(w.buf.len()))
+		w.buf.append(p[:n])
 		w.off += n
 		p = p[n:]
 	}
@@ -308,13 +308,28 @@ func (w *writer) put(max int64, p []byte) error {
 }
 
 func (w *writer) flush() error {
-	if len(w.buf) == 0 {
+	if w.buf.len() == 0 {
 		return nil
 	}
-	_, err := w.seg.file.WriteAt(w.buf, w.flushed)
-	w.flushed += int64(len(w.buf))
-	w.buf = w.buf[:0]
+	write := w.seg.file.WriteAt
+	if f, ok := w.seg.file.(bulkFile); ok && w.bulky() {
+		write = f.WriteBulkAt
+	}
+	_, err := write(w.buf.octets(), w.flushed)
+	w.rewind(w.flushed + int64(w.buf.len()))
 	return err
+}
+
+// rewind empties the buffer. What comes next goes to off.
+func (w *writer) rewind(off int64) {
+	w.buf.rewind(off)
+	w.flushed = off
+}
+
+// bulky tells whether so much is written, in so large records, that the page cache costs more than it gives: memory
+// for every octet now, against one read from the disk when it is delivered.
+func (w *writer) bulky() bool {
+	return w.buf.len() >= bulk && w.off-w.group.start >= int64(w.group.frames)*bulkRecord
 }
 
 // mark closes the active segment's frames with a commit frame that may be
@@ -323,7 +338,7 @@ func (w *writer) mark(j *Journal) error {
 	if w.seg == nil || (w.proven && w.off == w.seg.end) {
 		return nil
 	}
-	w.buf, w.flushed = w.buf[:0], w.off
+	w.rewind(w.off)
 	if err := w.putCommit(j.opts.MaxBatchBytes); err != nil {
 		return fmt.Errorf("writing the mark: %w", err)
 	}
@@ -395,7 +410,7 @@ func (w *writer) leave(j *Journal, update func(*segment)) {
 	update(s)
 	j.active = nil
 	j.mu.Unlock()
-	w.seg, w.buf = nil, w.buf[:0]
+	w.seg = nil
 	j.unpin(s)
 }
 
