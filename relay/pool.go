@@ -35,8 +35,21 @@ type pool struct {
 
 func newPool(o PoolOptions) *pool { return &pool{opts: o, idle: map[target][]*conn{}} }
 
-// get returns an idle connection to the target, or nil.
+// get returns an idle connection to the target, or nil. One on which something was said that nobody asked for is out of
+// step: without pipelining the answer to RCPT would be taken for that to a chunk.
 func (p *pool) get(t target) *conn {
+	for {
+		c := p.take(t)
+		if c == nil || !unasked(c.raw) {
+			return c
+		}
+		p.mu.Lock()
+		p.farewell(c)
+		p.mu.Unlock()
+	}
+}
+
+func (p *pool) take(t target) *conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	list := p.idle[t]
