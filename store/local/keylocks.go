@@ -15,7 +15,7 @@ import (
 type keyLocks struct {
 	mu   sync.Mutex
 	held map[store.ID]*keyLock
-	idle []*keyLock // as many as were ever held at once
+	idle freeList[keyLock]
 }
 
 type keyLock struct {
@@ -51,21 +51,10 @@ func (k *keyLocks) take(id store.ID) *keyLock {
 	defer k.mu.Unlock()
 	l := k.held[id]
 	if l == nil {
-		l = k.unused()
+		l = k.idle.get()
 		k.held[id] = l
 	}
 	l.users++
-	return l
-}
-
-// unused returns a lock that nobody has. The caller holds mu.
-func (k *keyLocks) unused() *keyLock {
-	last := len(k.idle) - 1
-	if last < 0 {
-		return &keyLock{}
-	}
-	l := k.idle[last]
-	k.idle = k.idle[:last]
 	return l
 }
 
@@ -76,6 +65,6 @@ func (k *keyLocks) give(id store.ID) {
 	l.Unlock()
 	if l.users--; l.users == 0 {
 		delete(k.held, id)
-		k.idle = append(k.idle, l)
+		k.idle.put(l)
 	}
 }

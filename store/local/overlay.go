@@ -29,7 +29,7 @@ type overlay struct {
 	batch    uint64          // number of that checkpoint
 	watchers map[*watcher]struct{}
 	writes   []*writing
-	idle     []*writing    // ended; as many as were ever under way at once
+	idle     freeList[writing]
 	gate     chan struct{} // not nil: no write may begin until it is closed
 	drained  chan struct{} // with gate: closed when no write is under way
 	room     chan struct{} // closed when a checkpoint ended
@@ -88,7 +88,7 @@ func (o *overlay) begin(ctx context.Context, deps ...journal.Ref) (*writing, err
 			}
 		}
 		if len(o.dirty)+len(o.flushing) < o.maxCount && o.bytes < o.maxBytes {
-			w := o.unused()
+			w := o.idle.get()
 			w.from, w.at, w.deps = o.end(), len(o.writes), deps
 			o.writes = append(o.writes, w)
 			o.mu.Unlock()
@@ -106,17 +106,6 @@ func (o *overlay) begin(ctx context.Context, deps ...journal.Ref) (*writing, err
 			return nil, ctx.Err()
 		}
 	}
-}
-
-// unused returns a writing that nobody has. The caller holds mu.
-func (o *overlay) unused() *writing {
-	last := len(o.idle) - 1
-	if last < 0 {
-		return &writing{}
-	}
-	w := o.idle[last]
-	o.idle = o.idle[:last]
-	return w
 }
 
 func (o *overlay) wake() {
@@ -142,7 +131,7 @@ func (o *overlay) ended(w *writing) {
 	clear(w.recs)
 	clear(w.updates)
 	w.recs, w.updates, w.deps = w.recs[:0], w.updates[:0], nil
-	o.idle = append(o.idle, w)
+	o.idle.put(w)
 	if o.gate != nil && len(o.writes) == 0 {
 		close(o.drained)
 	}
