@@ -100,6 +100,10 @@ func (a *app) queuePauses() *cobra.Command {
 		RunE: a.admin(func(_ context.Context, a *admin, _ []string) error {
 			list := pausesIn(a.store.Snapshot())
 			return a.print(list, func() error {
+				if len(list) == 0 {
+					a.say("Nothing is paused, drained or refusing.")
+					return nil
+				}
 				t := newTable(a.out, "WHAT", "STATE", "SINCE", "WHY", "TO GO ON")
 				for _, p := range list {
 					t.row(p.What, p.State, p.Since, dash(printable(p.Why)), p.Change)
