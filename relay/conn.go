@@ -136,8 +136,8 @@ func (c *conn) flush(ctx context.Context, phase string) *fault {
 	return nil
 }
 
-// reply reads the next reply, which holds until the one after it. The deadline holds for all of it, so that one octet a second does not extend it. After a
-// 421 the peer closes, so the connection is of no more use (RFC 5321 3.8).
+// reply reads the next reply, which is valid until the one after it is read. The deadline holds for all of it, so that one
+// octet a second does not extend it. After a 421 the peer closes, so the connection is of no more use (RFC 5321 3.8).
 func (c *conn) reply(ctx context.Context, phase string, wait time.Duration) (wireReply, *fault) {
 	if err := c.nc.SetReadDeadline(time.Now().Add(wait)); err != nil {
 		return wireReply{}, c.broken(ctx, phase, err)
